@@ -1,0 +1,387 @@
+/*
+ * block.c: layout of the shared block, its state, positions of the open chapter.
+ */
+#include "block.h"
+
+/* Offsets of the parts behind the head. */
+typedef struct block_layout
+{
+	size_t volume_index;
+	size_t page_map;
+	size_t slots;
+	size_t shares;
+	size_t share_bytes;
+	size_t page_cache;
+	size_t refs;
+	size_t scratch;
+	size_t image;
+	size_t image_bytes;
+	size_t last_lists;
+	size_t total;
+	size_t cache_bytes;
+	uint32_t cache_pages;
+} block_layout;
+
+static size_t
+append(size_t *total, size_t bytes)
+{
+	size_t offset = *total;
+
+	*total += UDS_ALIGN(bytes, UDS_CACHE_LINE);
+	return offset;
+}
+
+uint32_t
+uds_block_share_capacity(const uds_geometry *geometry, uint32_t zone_count)
+{
+	uint32_t records = geometry->records_per_chapter;
+	uint32_t fair = records / zone_count;
+
+	if (zone_count == 1)
+		return records;
+	/* Uniform names differ by a few standard deviations; an eighth more than the fair share is
+	 * never the reason to close a chapter early. */
+	return UDS_MIN(records, fair + fair / 8 + 8 * UDS_CLAIM_RUN);
+}
+
+static uds_status
+plan(const uds_config *config, const uds_geometry *geometry, block_layout *layout)
+{
+	uint32_t records = geometry->records_per_chapter;
+	uint64_t cache_pages = config->page_cache_bytes / geometry->parameters.page_bytes;
+	size_t volume_index =
+		uds_volume_index_size(geometry, config->structure, config->zone_count);
+
+	memset(layout, 0, sizeof(*layout));
+	if (volume_index == 0)
+		return UDS_ERR_ARGUMENT;
+	layout->cache_pages =
+		(uint32_t) UDS_MIN(UDS_MAX(cache_pages, UDS_PAGE_CACHE_PAGES_MIN), UINT32_MAX / 2);
+	layout->cache_bytes =
+		uds_page_cache_size(layout->cache_pages, geometry->parameters.page_bytes);
+	layout->share_bytes =
+		uds_open_chapter_size(uds_block_share_capacity(geometry, config->zone_count));
+	layout->image_bytes = UDS_MAX((size_t) geometry->pages_per_chapter *
+									  geometry->parameters.page_bytes,
+								  (size_t) UDS_IMAGE_BYTES_MIN);
+	append(&layout->total, sizeof(uds_index));
+	layout->volume_index = append(&layout->total, volume_index);
+	layout->page_map = append(&layout->total, uds_page_map_size(geometry));
+	layout->slots =
+		append(&layout->total, geometry->parameters.chapters * sizeof(uds_chapter_slot));
+	layout->shares = append(&layout->total,
+							layout->share_bytes * UDS_CHAPTER_BUFFERS * config->zone_count);
+	layout->refs = append(&layout->total, records * sizeof(uds_record_ref));
+	layout->scratch = append(&layout->total, uds_chapter_index_size(geometry));
+	layout->image = append(&layout->total, layout->image_bytes);
+	layout->last_lists = append(&layout->total, geometry->index_pages * sizeof(uint16_t));
+	layout->page_cache = append(&layout->total, layout->cache_bytes);
+	return UDS_OK;
+}
+
+static uds_status
+check_config(const uds_config *config, uds_geometry *geometry)
+{
+	uds_status status = uds_geometry_init(geometry, &config->geometry);
+
+	if (status != UDS_OK)
+		return status;
+	if (config->zone_count == 0 || config->zone_count > UDS_ZONES_MAX)
+		return UDS_ERR_ARGUMENT;
+	/* A chapter number and a count of records share a word of the claims. */
+	if (geometry->records_per_chapter >= 1u << UDS_CLAIM_COUNT_BITS ||
+		uds_open_chapter_size(geometry->records_per_chapter) == 0)
+		return UDS_ERR_ARGUMENT;
+	return UDS_OK;
+}
+
+size_t
+uds_index_size(const uds_config *config)
+{
+	uds_geometry geometry;
+	block_layout layout;
+
+	if (check_config(config, &geometry) != UDS_OK || plan(config, &geometry, &layout) != UDS_OK)
+		return 0;
+	return layout.total;
+}
+
+uds_status
+uds_config_sizes(const uds_config *config, uds_sizes *sizes)
+{
+	uds_geometry geometry;
+	block_layout layout;
+
+	memset(sizes, 0, sizeof(*sizes));
+	if (check_config(config, &geometry) != UDS_OK || plan(config, &geometry, &layout) != UDS_OK)
+		return UDS_ERR_ARGUMENT;
+	sizes->window = geometry.records_per_volume;
+	sizes->chapters = geometry.parameters.chapters;
+	sizes->records_per_chapter = geometry.records_per_chapter;
+	sizes->index_memory = layout.total - layout.cache_bytes;
+	sizes->cache_memory = layout.cache_bytes;
+	sizes->volume_bytes = geometry.bytes_per_volume;
+	sizes->checkpoint_bytes = layout.slots - layout.volume_index +
+							  (size_t) geometry.records_per_chapter * (UDS_RECORD_BYTES + 8);
+	return UDS_OK;
+}
+
+uds_status
+uds_config_init(uds_config *config, uint32_t memory_mb, uds_index_structure structure,
+				bool is_sparse, uint32_t zone_count, uint64_t page_cache_bytes, uds_error *error)
+{
+	uds_geometry geometry;
+
+	memset(config, 0, sizeof(*config));
+	config->memory_mb = memory_mb;
+	config->structure = structure;
+	config->zone_count = zone_count;
+	config->page_cache_bytes = page_cache_bytes;
+	if (uds_geometry_parameters_for_memory(&config->geometry, memory_mb, is_sparse) != UDS_OK)
+		return uds_error_set(error,
+							 UDS_ERR_ARGUMENT,
+							 0,
+							 "memory of %u MB is not between %d and %d MB",
+							 memory_mb,
+							 UDS_MEMORY_MB_MIN,
+							 UDS_MEMORY_MB_MAX);
+	if (check_config(config, &geometry) != UDS_OK)
+		return uds_error_set(error,
+							 UDS_ERR_ARGUMENT,
+							 0,
+							 "%u zones with %u MB are not a valid configuration",
+							 zone_count,
+							 memory_mb);
+	if (zone_count > geometry.records_per_chapter / UDS_RECORDS_PER_ZONE_MIN)
+	{
+		(void) uds_error_set(error,
+							 UDS_ERR_ARGUMENT,
+							 0,
+							 "%u zones are too many for %u MB",
+							 zone_count,
+							 memory_mb);
+		uds_error_hint(error,
+					   "At most %u zones are possible with this memory.",
+					   geometry.records_per_chapter / UDS_RECORDS_PER_ZONE_MIN);
+		return UDS_ERR_ARGUMENT;
+	}
+	return UDS_OK;
+}
+
+static void
+lay_out_zone(uds_index *index, uint32_t number, uint8_t *shares, size_t share_bytes)
+{
+	uds_zone *zone = &index->zones[number];
+
+	zone->share_capacity =
+		uds_block_share_capacity(&index->geometry, index->config.zone_count);
+	zone->granted = 0;
+	for (uint32_t i = 0; i < UDS_CHAPTER_BUFFERS; i++)
+	{
+		zone->shares[i] = (uds_open_chapter *) (shares + i * share_bytes);
+		uds_open_chapter_init(zone->shares[i], zone->share_capacity);
+	}
+	atomic_store_explicit(&zone->is_full, 0, memory_order_relaxed);
+	atomic_store_explicit(&zone->newest, 0, memory_order_relaxed);
+}
+
+/* What stays for the life of the block, however often it is laid out: others read it meanwhile. */
+static void
+set_constants(uds_index *index, const uds_config *config, const uds_geometry *geometry,
+			  const block_layout *layout)
+{
+	uint8_t *base = (uint8_t *) index;
+
+	index->config = *config;
+	index->geometry = *geometry;
+	index->block_bytes = layout->total;
+	index->cache_bytes = layout->cache_bytes;
+	index->cache_pages = layout->cache_pages;
+	index->page_map = (uds_page_map *) (base + layout->page_map);
+	index->slots = (uds_chapter_slot *) (base + layout->slots);
+	index->page_cache = (uds_page_cache *) (base + layout->page_cache);
+	index->writer_refs = (uds_record_ref *) (base + layout->refs);
+	index->writer_scratch = base + layout->scratch;
+	index->writer_image = base + layout->image;
+	index->image_bytes = layout->image_bytes;
+	index->writer_last_lists = (uint16_t *) (base + layout->last_lists);
+}
+
+uds_status
+uds_block_lay_out(uds_index *index, const uds_config *config, bool is_zeroed)
+{
+	uint8_t *base = (uint8_t *) index;
+	block_layout layout;
+	uds_geometry geometry;
+	uds_status status = check_config(config, &geometry);
+
+	if (status == UDS_OK)
+		status = plan(config, &geometry, &layout);
+	if (status != UDS_OK)
+		return status;
+	if (atomic_load_explicit(&index->epoch, memory_order_relaxed) == 0)
+		set_constants(index, config, &geometry, &layout);
+	status = uds_volume_index_init(&index->volume_index,
+								   base + layout.volume_index,
+								   &geometry,
+								   config->structure,
+								   config->zone_count,
+								   is_zeroed);
+	if (status != UDS_OK)
+		return status;
+	uds_page_map_init(index->page_map, &index->geometry);
+	for (uint32_t i = 0; i < config->geometry.chapters; i++)
+	{
+		memset(&index->slots[i], 0, sizeof(index->slots[i]));
+		atomic_store_explicit(&index->slots[i].chapter, UDS_NO_CHAPTER, memory_order_relaxed);
+	}
+	for (uint32_t i = 0; i < config->zone_count; i++)
+		lay_out_zone(index,
+					 i,
+					 base + layout.shares + i * UDS_CHAPTER_BUFFERS * layout.share_bytes,
+					 layout.share_bytes);
+	uds_page_cache_init(index->page_cache, layout.cache_pages, config->geometry.page_bytes);
+	atomic_store_explicit(&index->bad_pages, 0, memory_order_relaxed);
+	atomic_store_explicit(&index->bad_pages_baseline, 0, memory_order_relaxed);
+	atomic_store_explicit(&index->reads_baseline, 0, memory_order_relaxed);
+	atomic_fetch_add_explicit(&index->epoch, 1, memory_order_release);
+	return UDS_OK;
+}
+
+uds_status
+uds_block_begin_chapter(uds_index *index, uint64_t newest)
+{
+	uint64_t oldest = uds_geometry_oldest(&index->geometry, newest);
+
+	atomic_store_explicit(&index->chapters_written, newest, memory_order_relaxed);
+	atomic_store_explicit(&index->close_wanted, newest, memory_order_relaxed);
+	for (uint32_t i = 0; i < UDS_CHAPTER_BUFFERS; i++)
+		atomic_store_explicit(&index->claims[i], 0, memory_order_relaxed);
+	for (uint32_t i = 0; i < index->config.zone_count; i++)
+	{
+		uds_zone *zone = &index->zones[i];
+		uds_status status = uds_volume_index_set_window(&index->volume_index, i, oldest, newest);
+
+		if (status != UDS_OK)
+			return status;
+		for (uint32_t j = 0; j < UDS_CHAPTER_BUFFERS; j++)
+			uds_open_chapter_reset(zone->shares[j], UDS_NO_CHAPTER);
+		uds_open_chapter_reset(zone->shares[newest % UDS_CHAPTER_BUFFERS], newest);
+		zone->granted = 0;
+		atomic_store_explicit(&zone->newest, newest, memory_order_release);
+	}
+	return UDS_OK;
+}
+
+void
+uds_block_set_state(uds_index *index, uds_state state, const char *reason)
+{
+	uint64_t words[UDS_REASON_WORDS] = { 0 };
+	uint32_t sequence;
+	uint32_t tries = 0;
+
+	if (reason != NULL)
+	{
+		size_t bytes = UDS_MIN(strlen(reason), sizeof(words) - 1);
+
+		memcpy(words, reason, bytes);
+	}
+	/* The lock of somebody who died with it is taken over after some tries. */
+	do
+	{
+		sequence = atomic_load_explicit(&index->reason_sequence, memory_order_relaxed);
+		if (++tries < 1000000)
+			sequence &= ~1u;
+	} while (!atomic_compare_exchange_weak_explicit(&index->reason_sequence,
+													&sequence,
+													sequence | 1,
+													memory_order_acquire,
+													memory_order_relaxed));
+	sequence &= ~1u;
+	atomic_thread_fence(memory_order_release);
+	for (uint32_t i = 0; i < UDS_REASON_WORDS; i++)
+		atomic_store_explicit(&index->reason[i], words[i], memory_order_relaxed);
+	atomic_store_explicit(&index->state, state, memory_order_release);
+	atomic_store_explicit(&index->reason_sequence, sequence + 2, memory_order_release);
+}
+
+uds_state
+uds_index_state(const uds_index *index)
+{
+	return (uds_state) atomic_load_explicit(&index->state, memory_order_acquire);
+}
+
+void
+uds_index_reason(uds_index *index, char *reason, size_t bytes)
+{
+	uint64_t words[UDS_REASON_WORDS];
+
+	/* A writer that died while writing leaves the sequence odd: after some tries, take what is
+	 * there; the last word always ends the text. */
+	for (uint32_t tries = 0; tries < 1000; tries++)
+	{
+		uint32_t before = atomic_load_explicit(&index->reason_sequence, memory_order_acquire);
+
+		for (uint32_t i = 0; i < UDS_REASON_WORDS; i++)
+			words[i] = atomic_load_explicit(&index->reason[i], memory_order_relaxed);
+		atomic_thread_fence(memory_order_acquire);
+		if ((before & 1) == 0 &&
+			atomic_load_explicit(&index->reason_sequence, memory_order_relaxed) == before)
+			break;
+	}
+	if (bytes == 0)
+		return;
+	bytes = UDS_MIN(bytes, sizeof(words)) - 1;
+	memcpy(reason, words, bytes);
+	reason[bytes] = '\0';
+}
+
+void
+uds_block_fail(uds_index *index, uds_port *port, const char *reason)
+{
+	uds_block_set_state(index, UDS_STATE_FAILED, reason);
+	uds_port_log(port, UDS_LOG_WARNING, "uds failed and is going to be rebuilt: %s", reason);
+	uds_port_wake(port, UDS_WORKER_WRITER);
+}
+
+uint32_t
+uds_block_claim(uds_index *index, uint64_t chapter)
+{
+	_Atomic uint64_t *word = &index->claims[chapter % UDS_CHAPTER_BUFFERS];
+	uint32_t records = index->geometry.records_per_chapter;
+	uint32_t run = index->config.zone_count == 1 ? records : UDS_CLAIM_RUN;
+	uint64_t old = atomic_load_explicit(word, memory_order_relaxed);
+	uint32_t used;
+	uint32_t granted;
+
+	do
+	{
+		used = old >> UDS_CLAIM_COUNT_BITS == chapter
+				   ? (uint32_t) (old & ((1u << UDS_CLAIM_COUNT_BITS) - 1))
+				   : 0;
+		granted = UDS_MIN(run, records - used);
+		if (granted == 0)
+			return 0;
+	} while (!atomic_compare_exchange_weak_explicit(word,
+													&old,
+													chapter << UDS_CLAIM_COUNT_BITS |
+														(used + granted),
+													memory_order_relaxed,
+													memory_order_relaxed));
+	return granted;
+}
+
+uint32_t
+uds_index_zone_of(const uds_index *index, const uds_name *name)
+{
+	return uds_volume_index_zone(&index->volume_index, name);
+}
+
+uds_status
+uds_index_name_key(const uds_index *index, uint8_t key[16])
+{
+	if (atomic_load_explicit(&index->has_name_key, memory_order_acquire) == 0)
+		return UDS_ERR_STATE;
+	memcpy(key, index->name_key, UDS_NAME_KEY_BYTES);
+	return UDS_OK;
+}

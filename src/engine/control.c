@@ -1,0 +1,61 @@
+/*
+ * control.c: see control.h.
+ */
+#include "control.h"
+
+static uint32_t
+control_crc(const uds_control *control)
+{
+	uds_control zeroed = *control;
+
+	zeroed.crc = 0;
+	return uds_port_crc32c(0, &zeroed, sizeof(zeroed));
+}
+
+uds_status
+uds_control_read(uds_port *port, uds_control *control, uds_error *error)
+{
+	uds_port_file *file;
+	uds_status status = uds_port_file_open(port, UDS_CONTROL_FILE, UDS_FILE_READ, &file, error);
+
+	if (status != UDS_OK)
+		return status;
+	status = uds_port_file_read(port, file, control, sizeof(*control), 0, NULL, error);
+	uds_port_file_close(port, file);
+	if (status == UDS_NOT_FOUND)
+		return uds_error_set(error, UDS_ERR_CORRUPT, 0, "control file is too short");
+	if (status != UDS_OK)
+		return status;
+	if (control->magic != UDS_CONTROL_MAGIC || control->crc != control_crc(control))
+		return uds_error_set(error, UDS_ERR_CORRUPT, 0, "control file is damaged");
+	if (control->format_version != UDS_FORMAT_VERSION)
+		return uds_error_set(error,
+							 UDS_ERR_MISMATCH,
+							 0,
+							 "control file has format version %u, this library reads %d",
+							 control->format_version,
+							 UDS_FORMAT_VERSION);
+	return UDS_OK;
+}
+
+uds_status
+uds_control_write(uds_port *port, uds_control *control, uds_error *error)
+{
+	uint32_t flags = UDS_FILE_WRITE | UDS_FILE_CREATE | UDS_FILE_TRUNC;
+	uds_port_file *file;
+	uds_status status = uds_port_file_open(port, UDS_CONTROL_NEW_FILE, flags, &file, error);
+
+	if (status != UDS_OK)
+		return status;
+	control->magic = UDS_CONTROL_MAGIC;
+	control->format_version = UDS_FORMAT_VERSION;
+	control->stamp = uds_port_stamp(port);
+	control->crc = control_crc(control);
+	status = uds_port_file_write(port, file, control, sizeof(*control), 0, error);
+	if (status == UDS_OK)
+		status = uds_port_file_sync(port, file, error);
+	uds_port_file_close(port, file);
+	if (status == UDS_OK)
+		status = uds_port_file_rename(port, UDS_CONTROL_NEW_FILE, UDS_CONTROL_FILE, error);
+	return status;
+}

@@ -1,0 +1,82 @@
+/*
+ * control.h: the control file: identity, parameters and state of the files of an index.
+ *
+ * It is written beside its name, synced and renamed, so it is always one of two complete versions.
+ * A control file that is missing beside a volume, or damaged, is never made anew.
+ */
+#ifndef UDS_CONTROL_H
+#define UDS_CONTROL_H
+
+#include "volume.h"
+
+#pragma GCC visibility push(hidden)
+
+#define UDS_CONTROL_FILE     "control"
+#define UDS_CONTROL_NEW_FILE "control.new"
+#define UDS_LOCK_FILE        "lock"
+#define UDS_CONTROL_MAGIC    UINT64_C(0x314c5254434c5355) /* "USLCTRL1" */
+#define UDS_CONTROL_BYTES    512
+
+typedef enum uds_control_state
+{
+	UDS_CONTROL_CLEAN = 1,
+	UDS_CONTROL_RUNNING = 2,
+	UDS_CONTROL_MOVED = 3,
+	UDS_CONTROL_CREATING = 4 /* the volume is being made, or emptied: nothing is in it */
+} uds_control_state;
+
+#define UDS_NO_SAVE UINT32_MAX
+
+/* As stored. */
+typedef struct uds_control
+{
+	uint64_t magic;
+	uint32_t format_version;
+	uint32_t crc; /* CRC-32C of the file with this field zero */
+	uint64_t nonce;
+	uint8_t name_key[UDS_NAME_KEY_BYTES];
+	uint64_t system_identifier;
+	uint64_t generation; /* grows at each start, before the first write */
+	uint32_t state;      /* uds_control_state */
+	uint32_t valid_save; /* 0, 1 or UDS_NO_SAVE */
+	uint64_t save_number;
+	int64_t save_time; /* wall clock, microseconds since 1970 */
+	uds_stamp stamp;   /* the host's mark of this write */
+	/* parameters */
+	uint32_t memory_mb;
+	uint32_t structure; /* uds_index_structure */
+	uint32_t page_bytes;
+	uint32_t index_page_bytes;
+	uint32_t records_per_page;
+	uint32_t record_pages;
+	uint32_t extra_pages;
+	uint32_t chapters;
+	uint32_t sparse_chapters;
+	uint32_t is_reduced;
+	uint64_t remapped_virtual;
+	uint64_t remapped_physical;
+	uint8_t reserved[UDS_CONTROL_BYTES - 152];
+} uds_control;
+
+_Static_assert(sizeof(uds_control) == UDS_CONTROL_BYTES, "stored as raw bytes");
+_Static_assert(offsetof(uds_control, nonce) == 16, "stored as raw bytes");
+_Static_assert(offsetof(uds_control, generation) == 48, "stored as raw bytes");
+_Static_assert(offsetof(uds_control, stamp) == 80, "stored as raw bytes");
+_Static_assert(offsetof(uds_control, memory_mb) == 96, "stored as raw bytes");
+_Static_assert(offsetof(uds_control, remapped_virtual) == 136, "stored as raw bytes");
+
+/*
+ * Read and check the file.
+ *
+ * UDS_OK, UDS_NOT_FOUND (there is none), UDS_ERR_CORRUPT, UDS_ERR_MISMATCH (another format
+ * version), UDS_ERR_IO
+ */
+UDS_MUST_CHECK uds_status uds_control_read(uds_port *port, uds_control *control, uds_error *error);
+
+/* Stamp and write the file, durably.  On failure the former version is still there. */
+UDS_MUST_CHECK uds_status uds_control_write(uds_port *port, uds_control *control,
+											uds_error *error);
+
+#pragma GCC visibility pop
+
+#endif

@@ -1,0 +1,157 @@
+/*
+ * geometry.c: derived sizes and chapter arithmetic.
+ */
+#include "geometry.h"
+
+#include <string.h>
+
+/* Width of a list offset in the header of a delta page (spec 01 section 4.1). */
+#define OFFSET_BITS         19
+#define DELTA_PAGE_HEADER   20
+#define CHAPTER_MEAN_DELTA  65536
+#define CHAPTER_MINIMUM_CODE 16 /* shortest code of that mean delta */
+
+static uint32_t
+derive_index_pages(const uds_geometry *geometry)
+{
+	uint64_t records = geometry->records_per_chapter;
+	uint64_t index_bits =
+		records * (geometry->chapter_payload_bits + CHAPTER_MINIMUM_CODE + 1) + records / 2;
+	uint64_t per_list = index_bits / geometry->lists_per_chapter;
+	uint64_t needed = index_bits + (uint64_t) geometry->lists_per_chapter * OFFSET_BITS;
+	uint64_t page_bits = ((uint64_t) geometry->parameters.index_page_bytes - DELTA_PAGE_HEADER) * 8;
+	uint64_t usable;
+
+	if (page_bits <= OFFSET_BITS + per_list)
+		return 0;
+	usable = page_bits - (OFFSET_BITS + per_list);
+	return (uint32_t) ((needed + usable - 1) / usable);
+}
+
+static bool
+parameters_are_valid(const uds_geometry_parameters *p)
+{
+	if (p->page_bytes < 1024 || p->page_bytes > 65536 || p->index_page_bytes > p->page_bytes ||
+		p->index_page_bytes < 64)
+		return false;
+	if (p->records_per_page == 0 || p->records_per_page > p->page_bytes / 32)
+		return false;
+	if (p->record_pages == 0 || p->record_pages > 32768 || p->extra_pages > 1)
+		return false;
+	if (p->chapters < 2 || p->chapters > (1u << 30) || p->sparse_chapters >= p->chapters)
+		return false;
+	return !p->is_reduced || p->remapped_physical < p->chapters;
+}
+
+uds_status
+uds_geometry_init(uds_geometry *geometry, const uds_geometry_parameters *parameters)
+{
+	uint32_t records;
+
+	memset(geometry, 0, sizeof(*geometry));
+	if (!parameters_are_valid(parameters))
+		return UDS_ERR_ARGUMENT;
+	geometry->parameters = *parameters;
+	records = parameters->records_per_page * parameters->record_pages;
+	geometry->records_per_chapter = records;
+	geometry->dense_chapters = parameters->chapters - parameters->sparse_chapters;
+	geometry->records_per_volume = (uint64_t) records * parameters->chapters;
+	geometry->chapter_mean_delta = CHAPTER_MEAN_DELTA;
+	geometry->chapter_payload_bits = uds_geometry_bits(parameters->record_pages - 1);
+	geometry->chapter_list_bits = uds_geometry_bits((records - 1) | 63) - 6;
+	geometry->lists_per_chapter = 1u << geometry->chapter_list_bits;
+	geometry->chapter_address_bits =
+		16 - geometry->chapter_list_bits + uds_geometry_bits(records - 1);
+	geometry->index_pages = derive_index_pages(geometry);
+	if (geometry->index_pages == 0 || geometry->lists_per_chapter > UINT16_MAX ||
+		geometry->chapter_address_bits > 31)
+		return UDS_ERR_ARGUMENT;
+	geometry->pages_per_chapter =
+		geometry->index_pages + parameters->record_pages + parameters->extra_pages;
+	geometry->pages_per_volume = (uint64_t) geometry->pages_per_chapter * parameters->chapters;
+	geometry->bytes_per_volume = (geometry->pages_per_volume + 1) * parameters->page_bytes;
+	return UDS_OK;
+}
+
+uds_status
+uds_geometry_parameters_for_memory(uds_geometry_parameters *parameters, uint32_t memory_mb,
+								   bool is_sparse)
+{
+	memset(parameters, 0, sizeof(*parameters));
+	if (memory_mb < UDS_MEMORY_MB_MIN || memory_mb > UDS_MEMORY_MB_MAX)
+		return UDS_ERR_ARGUMENT;
+	parameters->page_bytes = UDS_PAGE_BYTES;
+	parameters->index_page_bytes = UDS_INDEX_PAGE_BYTES;
+	parameters->records_per_page = UDS_RECORDS_PER_PAGE;
+	parameters->extra_pages = UDS_SEAL_PAGES;
+	parameters->record_pages = UDS_MIN(UDS_MAX(2 * memory_mb, 64u), 2048u);
+	parameters->chapters = (uint32_t) (UINT64_C(2048) * memory_mb / parameters->record_pages);
+	if (is_sparse)
+	{
+		parameters->sparse_chapters = (uint32_t) ((uint64_t) parameters->chapters * 19 / 2);
+		parameters->chapters *= 10;
+	}
+	return UDS_OK;
+}
+
+uint32_t
+uds_geometry_physical_chapter(const uds_geometry *geometry, uint64_t virtual_chapter)
+{
+	const uds_geometry_parameters *p = &geometry->parameters;
+	uint64_t distance;
+
+	if (!p->is_reduced)
+		return (uint32_t) (virtual_chapter % p->chapters);
+	if (virtual_chapter == p->remapped_virtual)
+		return (uint32_t) p->remapped_physical;
+	if (virtual_chapter > p->remapped_virtual)
+	{
+		distance = virtual_chapter - p->remapped_virtual;
+		if (distance > p->remapped_physical)
+			return (uint32_t) (distance % p->chapters);
+		return (uint32_t) (distance - 1);
+	}
+	distance = p->remapped_virtual - virtual_chapter;
+	return distance < p->chapters ? (uint32_t) (p->chapters - distance) : 0;
+}
+
+uint32_t
+uds_geometry_expire(const uds_geometry *geometry, uint64_t newest)
+{
+	const uds_geometry_parameters *p = &geometry->parameters;
+	uint64_t oldest;
+
+	if (newest < p->chapters)
+		return 0;
+	if (!p->is_reduced || p->remapped_physical == 0)
+		return 1;
+	oldest = newest - p->chapters;
+	if (oldest == p->remapped_virtual)
+		return 2;
+	if (oldest == p->remapped_virtual + p->remapped_physical)
+		return 0;
+	return 1;
+}
+
+uint64_t
+uds_geometry_oldest(const uds_geometry *geometry, uint64_t newest)
+{
+	uint64_t chapters = geometry->parameters.chapters;
+
+	return newest >= chapters ? newest - chapters + 1 : 0;
+}
+
+bool
+uds_geometry_has_sparse(const uds_geometry *geometry, uint64_t oldest, uint64_t newest)
+{
+	return geometry->parameters.sparse_chapters > 0 &&
+		   newest - oldest + 1 > geometry->dense_chapters;
+}
+
+bool
+uds_geometry_is_sparse(const uds_geometry *geometry, uint64_t oldest, uint64_t newest,
+					   uint64_t chapter)
+{
+	return uds_geometry_has_sparse(geometry, oldest, newest) &&
+		   chapter + geometry->dense_chapters <= newest;
+}

@@ -1,0 +1,279 @@
+/*
+ * index.h: the index as its host sees it.
+ *
+ * One block of memory, shared by all workers, holds the whole index (uds_index).  The host creates
+ * it (uds_index_size), one chapter writer opens it, zone workers execute requests, anybody reads
+ * statistics.
+ *
+ *   host                       engine
+ *   ----                       ------
+ *   writer worker              uds_writer_open .. uds_writer_work .. uds_writer_close | _detach
+ *   zone worker z              uds_zone_attach .. { uds_zone_turn, uds_zone_execute,
+ *                              uds_zone_advance } .. uds_zone_detach
+ *   anybody                    uds_index_state, uds_index_zone_of, uds_index_statistics
+ *
+ * The block must be zero before its first use; zero is the state UDS_STATE_NONE.  Calls of one
+ * worker come from one process or thread at a time.
+ */
+#ifndef UDS_INDEX_H
+#define UDS_INDEX_H
+
+#include "geometry.h"
+#include "port.h"
+#include "request.h"
+#include "volume_index.h"
+
+/* ---- configuration -------------------------------------------------------------------------- */
+
+typedef struct uds_config
+{
+	uint32_t memory_mb; /* uds.memory; decides nothing, but is named in messages */
+	uds_geometry_parameters geometry;
+	uds_index_structure structure;
+	uint32_t zone_count;       /* 1..UDS_ZONES_MAX */
+	uint64_t page_cache_bytes; /* rounded down to pages, at least UDS_PAGE_CACHE_PAGES_MIN */
+} uds_config;
+
+#define UDS_PAGE_CACHE_PAGES_MIN 16
+
+/* Configuration of the product for the settings of that name. */
+UDS_MUST_CHECK uds_status uds_config_init(uds_config *config, uint32_t memory_mb,
+										  uds_index_structure structure, bool is_sparse,
+										  uint32_t zone_count, uint64_t page_cache_bytes,
+										  uds_error *error);
+
+/* What a configuration costs: for uds_settings_check() and statistics.  Bytes and records. */
+typedef struct uds_sizes
+{
+	uint64_t window;          /* records */
+	uint64_t chapters;
+	uint64_t records_per_chapter;
+	uint64_t index_memory;    /* of the block, without the page cache */
+	uint64_t cache_memory;
+	uint64_t volume_bytes;
+	uint64_t checkpoint_bytes; /* of one checkpoint file, when full */
+} uds_sizes;
+
+UDS_MUST_CHECK uds_status uds_config_sizes(const uds_config *config, uds_sizes *sizes);
+
+/* ---- the block ------------------------------------------------------------------------------ */
+
+typedef struct uds_index uds_index;
+
+/* Bytes of the block, a multiple of 64; 0 when the configuration is not valid. */
+size_t uds_index_size(const uds_config *config);
+
+typedef enum uds_state
+{
+	UDS_STATE_NONE = 0, /* no writer has opened it yet */
+	UDS_STATE_RECOVERING = 1,
+	UDS_STATE_ONLINE = 2,
+	UDS_STATE_SUSPENDED = 3,
+	UDS_STATE_READ_ONLY = 4,
+	UDS_STATE_OFFLINE = 5,
+	UDS_STATE_FAILED = 6 /* an invariant was broken; the writer rebuilds */
+} uds_state;
+
+/* Any process, any time. */
+uds_state uds_index_state(const uds_index *index);
+
+/* Why it is in that state; empty when there is nothing to say. */
+void uds_index_reason(uds_index *index, char *reason, size_t bytes);
+
+/* Requests are executed in this state (others wait or fail). */
+static inline bool
+uds_state_executes(uds_state state)
+{
+	return state == UDS_STATE_ONLINE || state == UDS_STATE_READ_ONLY;
+}
+
+/*
+ * Zone of a name, 0..zone_count - 1.  Only while the state is not NONE; the same for the life of
+ * the block.
+ */
+uint32_t uds_index_zone_of(const uds_index *index, const uds_name *name);
+
+/* Key of names (DESIGN section 8), 16 bytes: constant once the state has left NONE/RECOVERING for
+ * the first time.  UDS_ERR_STATE before. */
+UDS_MUST_CHECK uds_status uds_index_name_key(const uds_index *index, uint8_t key[16]);
+
+/* ---- statistics ------------------------------------------------------------------------------ */
+
+typedef struct uds_statistics
+{
+	uds_state state;
+	/* volume index, sums over zones */
+	uint64_t entries_indexed, collisions, entries_discarded, entries_expired, entries_lost;
+	uint64_t overflows; /* names not stored, chapter index drops included */
+	uint64_t index_bytes_used;
+	/* requests */
+	uint64_t requests;
+	uint64_t posts_found, posts_not_found;
+	uint64_t in_memory_posts_found, dense_posts_found, sparse_posts_found;
+	uint64_t updates_found, updates_not_found;
+	uint64_t queries_found, queries_not_found;
+	uint64_t deletions_found, deletions_not_found;
+	uint64_t tombstones; /* in the chapters of the window */
+	/* window */
+	uint64_t window_size, oldest_chapter, newest_chapter;
+	uint64_t chapters_written;
+	/* sizes */
+	uint64_t index_memory, cache_memory, volume_bytes;
+	/* page cache */
+	uint64_t cache_hits, cache_misses, page_reads, bad_pages;
+	/* life */
+	int64_t last_checkpoint; /* wall clock, microseconds since 1970; 0 = never */
+	int64_t opened_at;
+	uint64_t recovery_duration_ns, recovery_chapters; /* of the last open */
+	uint64_t dropped_chapters; /* by the last open: not in this host's past, or damaged */
+	uint64_t generation;
+	uint64_t progress_done, progress_total; /* of a recovery or save that is running */
+} uds_statistics;
+
+/* Any process, any time, also when the state is NONE (zeros then).  Not a snapshot. */
+void uds_index_statistics(uds_index *index, uds_statistics *statistics);
+
+/* Zero the counters of requests, cache, overflows, discards and expiries. */
+void uds_index_reset_statistics(uds_index *index);
+
+typedef struct uds_zone_statistics
+{
+	uint64_t requests, parked, records; /* records: entries in the volume index */
+	uint64_t newest_chapter, open_records, open_capacity;
+	uint64_t rebalances, longest_pause_ns;
+	bool is_full;
+} uds_zone_statistics;
+
+void uds_index_zone_statistics(uds_index *index, uint32_t zone, uds_zone_statistics *statistics);
+
+/* ---- zone worker ----------------------------------------------------------------------------- */
+
+/* Process-local part of a zone worker: parked requests, open files. */
+typedef struct uds_zone_worker uds_zone_worker;
+
+size_t uds_zone_worker_size(void);
+
+/*
+ * Become the worker of a zone.  memory: uds_zone_worker_size() bytes, 16-byte aligned, of the
+ * caller until detach.  Works in every state; the zone itself is taken by uds_zone_turn.
+ *
+ * UDS_ERR_INTERNAL  a predecessor died inside the engine: the index is marked failed, the writer
+ *                   rebuilds; the worker is attached nevertheless
+ */
+UDS_MUST_CHECK uds_status uds_zone_attach(void *memory, uds_index *index, uds_port *port,
+										  uint32_t zone, uds_zone_worker **worker,
+										  uds_error *error);
+
+/*
+ * To be called at the start of each turn of the worker's loop.
+ *
+ * UDS_OK       the zone is this worker's: execute and advance may be called
+ * UDS_PENDING  the writer has the zone, or the index does not execute requests now: wait to be
+ *              woken (UDS_WORKER_ZONE + zone), then call again.  Parked requests stay parked.
+ */
+UDS_MUST_CHECK uds_status uds_zone_turn(uds_zone_worker *worker);
+
+/*
+ * Execute requests of this zone in order, as far as no page has to be read.
+ *
+ * requests  [in,out] count items, all of this zone; each gets its result, or is parked and then
+ *                    belongs to the zone, at its address, until it is handed back by
+ *                    uds_zone_advance
+ * count              1..UDS_BATCH_MAX items
+ * parked    [out]    number of parked items, 0..count; parked items have status UDS_PENDING
+ *
+ * Caller: the worker, after uds_zone_turn has returned UDS_OK.  Allocates nothing, never blocks.
+ *
+ * UDS_OK            every item has its result or is parked
+ * UDS_ERR_ARGUMENT  count is out of range; nothing was executed
+ * UDS_ERR_INTERNAL  an invariant is broken, the index is marked failed; items not answered are
+ *                   parked and go on after the rebuild
+ */
+UDS_MUST_CHECK uds_status uds_zone_execute(uds_zone_worker *worker, uds_request *requests,
+										   uint32_t count, uint32_t *parked);
+
+/*
+ * Go on with parked work, a bounded piece: read pages, execute requests that waited for them or
+ * for room, close the chapter when another zone asked for it.  To be called once in every turn.
+ *
+ * finished  [out]  list (by next) of requests that are answered now and belong to the caller again
+ *
+ * UDS_OK            something was done: call again soon
+ * UDS_PENDING       requests are parked, but nothing can be done before this worker is woken
+ * UDS_NOT_FOUND     nothing is parked
+ * UDS_ERR_INTERNAL  as above
+ */
+UDS_MUST_CHECK uds_status uds_zone_advance(uds_zone_worker *worker, uds_request **finished);
+
+/* Number of parked requests. */
+uint32_t uds_zone_parked(const uds_zone_worker *worker);
+
+/*
+ * Give up the zone and close files.  Requests that are still parked are lost; a worker that is
+ * asked to stop goes on with turn and advance until none is.  Never waits, never fails: fit for an
+ * exit callback.
+ */
+void uds_zone_detach(uds_zone_worker *worker);
+
+/* ---- chapter writer -------------------------------------------------------------------------- */
+
+typedef struct uds_writer uds_writer;
+
+size_t uds_writer_size(void);
+
+/*
+ * Open the index: lock the files, recover or create them, lay out the block, put the index
+ * online.  A block that a predecessor left online is taken over as it is.
+ *
+ * block    uds_index_size(config) bytes, 64-byte aligned, zero before its first use
+ * memory   uds_writer_size() bytes, 16-byte aligned, of the caller until close or detach
+ *
+ * UDS_OK           the index executes requests (state online or read only)
+ * UDS_STOPPED      the host asked to stop; call again with a new writer, it starts over
+ * any error        the state is offline, its reason is the error's text; no file was changed
+ *                  beyond what is needed to try again.  *writer is set nevertheless: the caller
+ *                  may call uds_writer_reset, or detach and open again.
+ */
+UDS_MUST_CHECK uds_status uds_writer_open(void *memory, uds_index *block, uds_port *port,
+										  const uds_config *config, uds_writer **writer,
+										  uds_error *error);
+
+/*
+ * Do one piece of the writer's work: write a chapter that all zones have closed; rebuild an index
+ * that is marked failed.
+ *
+ * UDS_OK         something was done: call again
+ * UDS_NOT_FOUND  nothing to do before the worker is woken (UDS_WORKER_WRITER)
+ * UDS_STOPPED    the host asked to stop
+ * any error      could not be done; the state (read only, offline) and its reason say why
+ */
+UDS_MUST_CHECK uds_status uds_writer_work(uds_writer *writer, uds_error *error);
+
+/*
+ * Save the index: zones pause at a request boundary, everything is written and synced, they go on.
+ * Tries again to write when the index is read only.
+ *
+ * UDS_OK, UDS_STOPPED, UDS_ERR_STATE (not online), UDS_ERR_IO, UDS_ERR_NO_SPACE: the earlier save
+ * is still valid.
+ */
+UDS_MUST_CHECK uds_status uds_writer_checkpoint(uds_writer *writer, uds_error *error);
+
+/* Forget everything: new files with a new nonce and the same name key; requests go on after it. */
+UDS_MUST_CHECK uds_status uds_writer_reset(uds_writer *writer, uds_error *error);
+
+/*
+ * Have all zones left?  True when no zone worker holds its zone: at a stop of the server the
+ * writer goes on with uds_writer_work until then, or until its time is up, and then closes.
+ */
+bool uds_writer_zones_have_left(const uds_writer *writer);
+
+/*
+ * End of the index: take the zones, write what is closed, save and mark the files clean; close
+ * them.  On failure the files stay "running": the next open recovers.  The state becomes NONE.
+ */
+UDS_MUST_CHECK uds_status uds_writer_close(uds_writer *writer, bool save, uds_error *error);
+
+/* End of this worker only: close files, change nothing.  Fit for an exit callback. */
+void uds_writer_detach(uds_writer *writer);
+
+#endif

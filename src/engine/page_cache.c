@@ -1,0 +1,344 @@
+/*
+ * page_cache.c: see page_cache.h.
+ *
+ * Life of a slot:
+ *
+ *   EMPTY --get--> QUEUED --serve--> READING --> VALID --replaced--> EMPTY
+ *                                          \--> BAD   --last pin--> EMPTY (by the next look)
+ *
+ * A slot that is pinned, queued or being read is never replaced.  chapter, page and next are
+ * changed under the shard's mutex while the slot is in no use; state goes from QUEUED on without
+ * it, by the one that serves.
+ */
+#include "page_cache.h"
+
+#define SHARDS_MAX           16
+#define SLOTS_PER_SHARD_MIN  16
+
+typedef enum page_state
+{
+	PAGE_EMPTY = 0,
+	PAGE_QUEUED,
+	PAGE_READING,
+	PAGE_VALID,
+	PAGE_BAD
+} page_state;
+
+typedef struct page_slot
+{
+	uint64_t chapter;              /* lock: shard; stable while pinned */
+	uint32_t page;                 /* lock: shard; stable while pinned */
+	uint32_t next;                 /* lock: shard; in its chain */
+	uint32_t queue_next;           /* lock: queue */
+	_Atomic uint32_t state;        /* atomic: page_state; VALID and BAD by release */
+	_Atomic uint32_t pins;         /* atomic: grows under the shard's mutex only */
+	_Atomic uint32_t waiters;      /* atomic: bit for each zone to be woken */
+	_Atomic uint32_t is_referenced; /* atomic: relaxed */
+	uint32_t reserved;
+} page_slot;
+
+typedef struct page_shard
+{
+	uds_port_mutex mutex;
+	uint32_t first_slot; /* const */
+	uint32_t slot_count; /* const */
+	uint32_t hand;       /* lock: shard */
+	uint32_t first_head; /* const: in heads */
+} page_shard;
+
+struct uds_page_cache
+{
+	uint32_t page_count;  /* const */
+	uint32_t page_bytes;  /* const */
+	uint32_t shard_count; /* const: a power of two */
+	uint32_t head_mask;   /* const: heads of a shard - 1 */
+	_Atomic uint64_t reads;
+	_Atomic uint32_t starved; /* atomic: bit for each zone that found no slot */
+	uds_port_mutex queue_mutex;
+	uint32_t queue_first; /* lock: queue */
+	uint32_t queue_last;  /* lock: queue */
+	page_shard shards[SHARDS_MAX];
+	page_slot *slots; /* const: inside the block, like the next two */
+	uint32_t *heads;  /* lock: shard */
+	uint8_t *pages;
+};
+
+static uint32_t
+shards_for(uint32_t pages)
+{
+	uint32_t shards = 1;
+
+	while (shards < SHARDS_MAX && pages / (shards * 2) >= SLOTS_PER_SHARD_MIN)
+		shards *= 2;
+	return shards;
+}
+
+static uint32_t
+heads_for(uint32_t pages, uint32_t shards)
+{
+	uint32_t heads = 1;
+
+	while (heads < pages / shards + 1)
+		heads *= 2;
+	return heads;
+}
+
+size_t
+uds_page_cache_size(uint32_t pages, uint32_t page_bytes)
+{
+	uint32_t shards = shards_for(pages);
+	size_t heads = (size_t) heads_for(pages, shards) * shards;
+
+	return UDS_ALIGN(sizeof(uds_page_cache), UDS_CACHE_LINE) +
+		   UDS_ALIGN(pages * sizeof(page_slot), UDS_CACHE_LINE) +
+		   UDS_ALIGN(heads * sizeof(uint32_t), UDS_CACHE_LINE) + (size_t) pages * page_bytes;
+}
+
+void
+uds_page_cache_init(uds_page_cache *cache, uint32_t pages, uint32_t page_bytes)
+{
+	uint8_t *memory = (uint8_t *) cache;
+	uint32_t shards = shards_for(pages);
+	uint32_t heads = heads_for(pages, shards);
+
+	memset(cache, 0, sizeof(*cache));
+	cache->page_count = pages;
+	cache->page_bytes = page_bytes;
+	cache->shard_count = shards;
+	cache->head_mask = heads - 1;
+	cache->queue_first = UDS_PAGE_SLOT_NONE;
+	cache->queue_last = UDS_PAGE_SLOT_NONE;
+	uds_port_mutex_init(&cache->queue_mutex);
+	memory += UDS_ALIGN(sizeof(uds_page_cache), UDS_CACHE_LINE);
+	cache->slots = (page_slot *) memory;
+	memory += UDS_ALIGN(pages * sizeof(page_slot), UDS_CACHE_LINE);
+	cache->heads = (uint32_t *) memory;
+	memory += UDS_ALIGN((size_t) heads * shards * sizeof(uint32_t), UDS_CACHE_LINE);
+	cache->pages = memory;
+	memset(cache->slots, 0, pages * sizeof(page_slot));
+	memset(cache->heads, 0xff, (size_t) heads * shards * sizeof(uint32_t));
+	for (uint32_t i = 0; i < shards; i++)
+	{
+		page_shard *shard = &cache->shards[i];
+
+		uds_port_mutex_init(&shard->mutex);
+		shard->first_slot = (uint32_t) ((uint64_t) pages * i / shards);
+		shard->slot_count = (uint32_t) ((uint64_t) pages * (i + 1) / shards) - shard->first_slot;
+		shard->first_head = heads * i;
+	}
+}
+
+static uint64_t
+hash_of(uint64_t chapter, uint32_t page)
+{
+	uint64_t hash = (chapter * UINT64_C(0x9e3779b97f4a7c15) + page) * UINT64_C(0xbf58476d1ce4e5b9);
+
+	return hash ^ hash >> 32;
+}
+
+static uint32_t *
+head_of(uds_page_cache *cache, page_shard *shard, uint64_t hash)
+{
+	return &cache->heads[shard->first_head + ((hash >> 8) & cache->head_mask)];
+}
+
+static uint8_t *
+data_of(uds_page_cache *cache, uint32_t slot)
+{
+	return cache->pages + (size_t) slot * cache->page_bytes;
+}
+
+/* Take a slot out of its chain.  Caller holds the shard's mutex. */
+static void
+unlink_slot(uds_page_cache *cache, page_shard *shard, uint32_t number)
+{
+	page_slot *slot = &cache->slots[number];
+	uint32_t *link = head_of(cache, shard, hash_of(slot->chapter, slot->page));
+
+	while (*link != number)
+		link = &cache->slots[*link].next;
+	*link = slot->next;
+	atomic_store_explicit(&slot->state, PAGE_EMPTY, memory_order_relaxed);
+}
+
+/* Find a slot to be filled: empty, bad or not used lately.  Caller holds the shard's mutex. */
+static uint32_t
+find_victim(uds_page_cache *cache, page_shard *shard)
+{
+	for (uint32_t tries = 0; tries < 2 * shard->slot_count; tries++)
+	{
+		uint32_t number = shard->first_slot + shard->hand;
+		page_slot *slot = &cache->slots[number];
+		uint32_t state = atomic_load_explicit(&slot->state, memory_order_relaxed);
+
+		shard->hand = shard->hand + 1 == shard->slot_count ? 0 : shard->hand + 1;
+		if (state == PAGE_QUEUED || state == PAGE_READING ||
+			atomic_load(&slot->pins) != 0)
+			continue;
+		if (state == PAGE_VALID &&
+			atomic_exchange_explicit(&slot->is_referenced, 0, memory_order_relaxed) != 0)
+			continue;
+		if (state != PAGE_EMPTY)
+			unlink_slot(cache, shard, number);
+		return number;
+	}
+	return UDS_PAGE_SLOT_NONE;
+}
+
+static void
+push_read(uds_page_cache *cache, uint32_t number)
+{
+	uds_port_mutex_lock(&cache->queue_mutex);
+	cache->slots[number].queue_next = UDS_PAGE_SLOT_NONE;
+	if (cache->queue_first == UDS_PAGE_SLOT_NONE)
+		cache->queue_first = number;
+	else
+		cache->slots[cache->queue_last].queue_next = number;
+	cache->queue_last = number;
+	uds_port_mutex_unlock(&cache->queue_mutex);
+}
+
+/* Take a free slot for a page and queue its read.  Caller holds the shard's mutex. */
+static uds_status
+start_read(uds_page_cache *cache, page_shard *shard, uint64_t chapter, uint32_t page,
+		   uint32_t zone, uint32_t *found)
+{
+	uint32_t number = find_victim(cache, shard);
+	page_slot *slot;
+	uint32_t *head;
+
+	if (number == UDS_PAGE_SLOT_NONE)
+	{
+		/* Whoever gives back a slot from now on sees the bit; one given back before is found. */
+		atomic_fetch_or(&cache->starved, 1u << zone);
+		number = find_victim(cache, shard);
+		if (number == UDS_PAGE_SLOT_NONE)
+			return UDS_OVERFLOW;
+	}
+	slot = &cache->slots[number];
+	head = head_of(cache, shard, hash_of(chapter, page));
+	slot->chapter = chapter;
+	slot->page = page;
+	slot->next = *head;
+	*head = number;
+	atomic_store_explicit(&slot->waiters, 1u << zone, memory_order_relaxed);
+	atomic_store_explicit(&slot->pins, 1, memory_order_relaxed);
+	atomic_store_explicit(&slot->is_referenced, 0, memory_order_relaxed);
+	atomic_store_explicit(&slot->state, PAGE_QUEUED, memory_order_relaxed);
+	push_read(cache, number);
+	*found = number;
+	return UDS_PENDING;
+}
+
+/* Join a slot that has the page already.  Caller holds the shard's mutex. */
+static uds_status
+join_slot(uds_page_cache *cache, page_shard *shard, uint32_t number, uint32_t zone,
+		  const uint8_t **data)
+{
+	page_slot *slot = &cache->slots[number];
+	uint32_t state;
+
+	/* Seen by the one that serves, or seeing its result: both are sequentially consistent. */
+	atomic_fetch_or(&slot->waiters, 1u << zone);
+	state = atomic_load(&slot->state);
+	if (state == PAGE_BAD)
+	{
+		if (atomic_load_explicit(&slot->pins, memory_order_acquire) == 0)
+			unlink_slot(cache, shard, number);
+		return UDS_NOT_FOUND;
+	}
+	atomic_fetch_add_explicit(&slot->pins, 1, memory_order_relaxed);
+	if (state != PAGE_VALID)
+		return UDS_PENDING;
+	atomic_store_explicit(&slot->is_referenced, 1, memory_order_relaxed);
+	*data = data_of(cache, number);
+	return UDS_OK;
+}
+
+uds_status
+uds_page_cache_get(uds_page_cache *cache, uint64_t chapter, uint32_t page, uint32_t zone,
+				   uint32_t *found, const uint8_t **data)
+{
+	uint64_t hash = hash_of(chapter, page);
+	page_shard *shard = &cache->shards[hash & (cache->shard_count - 1)];
+	uds_status status;
+	uint32_t number;
+
+	*found = UDS_PAGE_SLOT_NONE;
+	uds_port_mutex_lock(&shard->mutex);
+	number = *head_of(cache, shard, hash);
+	while (number != UDS_PAGE_SLOT_NONE && (cache->slots[number].chapter != chapter ||
+											cache->slots[number].page != page))
+		number = cache->slots[number].next;
+	if (number == UDS_PAGE_SLOT_NONE)
+		status = start_read(cache, shard, chapter, page, zone, found);
+	else
+	{
+		status = join_slot(cache, shard, number, zone, data);
+		if (status != UDS_NOT_FOUND)
+			*found = number;
+	}
+	uds_port_mutex_unlock(&shard->mutex);
+	return status;
+}
+
+uds_status
+uds_page_cache_poll(uds_page_cache *cache, uint32_t number, const uint8_t **data)
+{
+	page_slot *slot = &cache->slots[number];
+	uint32_t state = atomic_load_explicit(&slot->state, memory_order_acquire);
+
+	if (state == PAGE_BAD)
+		return UDS_NOT_FOUND;
+	if (state != PAGE_VALID)
+		return UDS_PENDING;
+	*data = data_of(cache, number);
+	return UDS_OK;
+}
+
+static void
+wake_zones(uds_port *port, uint32_t zones)
+{
+	for (uint32_t zone = 0; zones != 0; zone++, zones >>= 1)
+	{
+		if ((zones & 1) != 0)
+			uds_port_wake(port, UDS_WORKER_ZONE + zone);
+	}
+}
+
+void
+uds_page_cache_release(uds_page_cache *cache, uds_port *port, uint32_t number)
+{
+	atomic_fetch_sub(&cache->slots[number].pins, 1);
+	if (atomic_load(&cache->starved) != 0)
+		wake_zones(port, atomic_exchange(&cache->starved, 0));
+}
+
+uds_status
+uds_page_cache_serve(uds_page_cache *cache, uds_volume *volume)
+{
+	page_slot *slot;
+	uint32_t number;
+	uds_status status;
+
+	uds_port_mutex_lock(&cache->queue_mutex);
+	number = cache->queue_first;
+	if (number != UDS_PAGE_SLOT_NONE)
+		cache->queue_first = cache->slots[number].queue_next;
+	uds_port_mutex_unlock(&cache->queue_mutex);
+	if (number == UDS_PAGE_SLOT_NONE)
+		return UDS_NOT_FOUND;
+	slot = &cache->slots[number];
+	atomic_store_explicit(&slot->state, PAGE_READING, memory_order_relaxed);
+	atomic_fetch_add_explicit(&cache->reads, 1, memory_order_relaxed);
+	status = uds_volume_read_page(volume, slot->chapter, slot->page, data_of(cache, number));
+	atomic_store(&slot->state, status == UDS_OK ? PAGE_VALID : PAGE_BAD);
+	wake_zones(volume->port, atomic_exchange(&slot->waiters, 0));
+	return UDS_OK;
+}
+
+uint64_t
+uds_page_cache_reads(const uds_page_cache *cache)
+{
+	return atomic_load_explicit(&cache->reads, memory_order_relaxed);
+}

@@ -1,0 +1,1023 @@
+/*
+ * zone.c: execution of requests (DESIGN section 5), parking, closing of chapters in a zone.
+ *
+ * A request runs from the lookup in the volume index to its answer in one go, or stops with
+ * UDS_PENDING before anything was changed: because a page has to be read (it then holds the slot
+ * of that page pinned) or because what it stores has no room (the zone is full: the chapter writer
+ * is three chapters behind).  A stopped request is parked and later runs again from the start;
+ * only the number of the record page, once known, is kept, for as long as the volume index still
+ * names the same chapter.
+ *
+ * Requests for the name of a parked request queue up behind it, so those for one name take effect
+ * in their order.
+ */
+#include "zone.h"
+
+#include <stdio.h>
+
+#define PARKED_HEADS   4096 /* hash chains of parked requests; a power of two */
+#define PREFETCH_AHEAD 12   /* requests between the prefetch for a name and its lookup */
+#define SERVES_PER_TURN 64  /* page reads of one uds_zone_advance */
+
+/* uds_request.stage: what is known from an earlier run. */
+#define STAGE_START       0
+#define STAGE_INDEX_PAGE  1 /* page_slot (or nothing) is the index page of chapter */
+#define STAGE_RECORD_PAGE 2 /* record_page is known; page_slot (or nothing) is that page */
+
+typedef struct request_list
+{
+	uds_request *first;
+	uds_request *last;
+} request_list;
+
+struct uds_zone_worker
+{
+	uds_index *index;
+	uds_zone *zone;
+	uds_port *port;
+	uint32_t number;
+	uint32_t parked; /* requests, those that wait behind others included */
+	bool is_holding; /* this worker owns the zone */
+	uint64_t epoch; /* of the block that parked requests and the volume belong to */
+	uint64_t paused_since; /* 0 while the zone is held */
+	uds_volume volume;
+	request_list reading; /* wait for a page */
+	request_list waiting; /* wait for room */
+	request_list finished;
+	uds_request *heads[PARKED_HEADS]; /* parked requests that others may wait for, by next_hash */
+};
+
+/* What a search for a name has found. */
+typedef enum hit_kind
+{
+	HIT_NONE,
+	HIT_RECORD,
+	HIT_TOMBSTONE
+} hit_kind;
+
+typedef struct hit
+{
+	hit_kind kind;
+	bool is_open;   /* in the open chapter, in slot */
+	uint32_t slot;
+	uds_region region;
+	uds_metadata metadata;
+} hit;
+
+static void
+bump(_Atomic uint64_t *counter)
+{
+	atomic_store_explicit(counter,
+						  atomic_load_explicit(counter, memory_order_relaxed) + 1,
+						  memory_order_relaxed);
+}
+
+static uint64_t
+newest_of(const uds_zone *zone)
+{
+	return atomic_load_explicit(&zone->newest, memory_order_relaxed);
+}
+
+static uds_open_chapter *
+open_share(const uds_zone *zone)
+{
+	return zone->shares[newest_of(zone) % UDS_CHAPTER_BUFFERS];
+}
+
+/* ---- closing ---------------------------------------------------------------------------------- */
+
+/* Ask all zones to close chapters below wanted. */
+static void
+want_close(uds_index *index, uds_port *port, uint32_t own_zone, uint64_t wanted)
+{
+	uint64_t old = atomic_load_explicit(&index->close_wanted, memory_order_relaxed);
+
+	while (old < wanted)
+	{
+		if (!atomic_compare_exchange_weak_explicit(&index->close_wanted,
+												   &old,
+												   wanted,
+												   memory_order_release,
+												   memory_order_relaxed))
+			continue;
+		for (uint32_t i = 0; i < index->config.zone_count; i++)
+		{
+			if (i != own_zone)
+				uds_port_wake(port, UDS_WORKER_ZONE + i);
+		}
+		return;
+	}
+}
+
+uds_status
+uds_zone_close_chapter(uds_index *index, uds_port *port, uint32_t number)
+{
+	uds_zone *zone = &index->zones[number];
+	uint64_t next = newest_of(zone) + 1;
+	uint64_t written = atomic_load_explicit(&index->chapters_written, memory_order_acquire);
+	uds_status status;
+
+	if (next >= written + UDS_CHAPTER_BUFFERS)
+	{
+		atomic_store_explicit(&zone->is_full, 1, memory_order_relaxed);
+		return UDS_PENDING;
+	}
+	status = uds_volume_index_set_window(&index->volume_index,
+										 number,
+										 uds_geometry_oldest(&index->geometry, next),
+										 next);
+	if (status != UDS_OK)
+		return UDS_ERR_INTERNAL;
+	uds_open_chapter_reset(zone->shares[next % UDS_CHAPTER_BUFFERS], next);
+	zone->granted = 0;
+	atomic_store_explicit(&zone->is_full, 0, memory_order_relaxed);
+	atomic_store_explicit(&zone->newest, next, memory_order_release);
+	want_close(index, port, number, next);
+	uds_port_wake(port, UDS_WORKER_WRITER);
+	return UDS_OK;
+}
+
+static uds_status
+close_chapter(uds_zone_worker *worker)
+{
+	return uds_zone_close_chapter(worker->index, worker->port, worker->number);
+}
+
+/* Close what other zones have asked for, as far as possible now. */
+static uds_status
+close_as_wanted(uds_zone_worker *worker)
+{
+	while (newest_of(worker->zone) <
+		   atomic_load_explicit(&worker->index->close_wanted, memory_order_acquire))
+	{
+		uds_status status = close_chapter(worker);
+
+		if (status == UDS_PENDING)
+			return UDS_OK;
+		if (status != UDS_OK)
+			return status;
+	}
+	return UDS_OK;
+}
+
+/* Is there a position for one more record in the open chapter? */
+static bool
+has_position(uds_zone_worker *worker)
+{
+	uds_zone *zone = worker->zone;
+
+	if (uds_open_chapter_count(open_share(zone)) >= zone->share_capacity)
+		return false;
+	if (zone->granted == 0)
+		zone->granted = uds_block_claim(worker->index, newest_of(zone));
+	return zone->granted > 0;
+}
+
+/*
+ * Make room for one record, in the open chapter or in the next one.
+ *
+ * UDS_OK             the open chapter (perhaps another one than before) has a position
+ * UDS_PENDING        the zone is full
+ * UDS_ERR_READ_ONLY  nothing can be stored
+ */
+static uds_status
+make_room(uds_zone_worker *worker)
+{
+	if (uds_index_state(worker->index) == UDS_STATE_READ_ONLY)
+		return UDS_ERR_READ_ONLY;
+	/* Others may have filled the next chapter already; the writer bounds how often. */
+	while (!has_position(worker))
+	{
+		uds_status status = close_chapter(worker);
+
+		if (status != UDS_OK)
+			return status;
+	}
+	return UDS_OK;
+}
+
+/* ---- search ----------------------------------------------------------------------------------- */
+
+static void
+drop_page(uds_zone_worker *worker, uds_request *request)
+{
+	if (request->page_slot != UDS_PAGE_SLOT_NONE)
+		uds_page_cache_release(worker->index->page_cache, worker->port, request->page_slot);
+	request->page_slot = UDS_PAGE_SLOT_NONE;
+}
+
+/*
+ * Get a page of the volume for a request: UDS_OK and data (pinned by request->page_slot),
+ * UDS_PENDING, or UDS_NOT_FOUND.
+ */
+static uds_status
+get_page(uds_zone_worker *worker, uds_request *request, uint32_t page, const uint8_t **data)
+{
+	uds_page_cache *cache = worker->index->page_cache;
+	uds_status status;
+
+	if (request->page_slot != UDS_PAGE_SLOT_NONE)
+		status = uds_page_cache_poll(cache, request->page_slot, data);
+	else
+	{
+		status = uds_page_cache_get(cache,
+									request->chapter,
+									page,
+									worker->number,
+									&request->page_slot,
+									data);
+		bump(status == UDS_OK ? &worker->zone->counters.cache_hits
+							  : &worker->zone->counters.cache_misses);
+	}
+	if (status == UDS_NOT_FOUND)
+		drop_page(worker, request);
+	/* All slots are in use: the same as waiting for a page, without one. */
+	return status == UDS_OVERFLOW ? UDS_PENDING : status;
+}
+
+/* Find the record page of the request's name in its chapter. */
+static uds_status
+search_index_page(uds_zone_worker *worker, uds_request *request)
+{
+	const uds_geometry *geometry = &worker->index->geometry;
+	uint32_t list =
+		uds_geometry_chapter_list(geometry, uds_name_chapter_field(&request->name));
+	uint32_t physical = uds_geometry_physical_chapter(geometry, request->chapter);
+	const uint8_t *data;
+	uds_status status = get_page(worker,
+								 request,
+								 uds_page_map_find(worker->index->page_map, physical, list),
+								 &data);
+
+	if (status != UDS_OK)
+		return status;
+	status = uds_chapter_index_search(data, geometry, &request->name, &request->record_page);
+	drop_page(worker, request);
+	if (status == UDS_ERR_CORRUPT)
+		atomic_fetch_add_explicit(&worker->index->bad_pages, 1, memory_order_relaxed);
+	if (status != UDS_OK)
+		return UDS_NOT_FOUND;
+	request->stage = STAGE_RECORD_PAGE;
+	return UDS_OK;
+}
+
+static uds_status
+search_record_page(uds_zone_worker *worker, uds_request *request, hit *result)
+{
+	const uint8_t *data;
+	bool is_tombstone;
+	uds_status status = get_page(worker,
+								 request,
+								 worker->index->geometry.index_pages + request->record_page,
+								 &data);
+
+	if (status != UDS_OK)
+		return status;
+	status = uds_record_page_search(data, &request->name, &result->metadata, &is_tombstone);
+	drop_page(worker, request);
+	if (status != UDS_OK)
+		return UDS_NOT_FOUND;
+	result->kind = is_tombstone ? HIT_TOMBSTONE : HIT_RECORD;
+	return UDS_OK;
+}
+
+/* Search a chapter on the volume: UDS_OK (hit or miss) or UDS_PENDING. */
+static uds_status
+search_volume(uds_zone_worker *worker, uds_request *request, uint64_t chapter, hit *result)
+{
+	uds_status status = UDS_OK;
+
+	if (request->stage == STAGE_START || request->chapter != chapter)
+	{
+		drop_page(worker, request);
+		request->stage = STAGE_INDEX_PAGE;
+		request->chapter = chapter;
+	}
+	if (request->stage == STAGE_INDEX_PAGE)
+		status = search_index_page(worker, request);
+	if (status == UDS_OK)
+		status = search_record_page(worker, request, result);
+	if (status == UDS_PENDING)
+		return UDS_PENDING;
+	request->stage = STAGE_START;
+	return UDS_OK;
+}
+
+/* Search the chapter that the volume index names: UDS_OK (hit or miss) or UDS_PENDING. */
+static uds_status
+search_chapter(uds_zone_worker *worker, uds_request *request, uint64_t chapter, hit *result)
+{
+	uds_zone *zone = worker->zone;
+	uds_open_chapter *share = zone->shares[chapter % UDS_CHAPTER_BUFFERS];
+
+	result->region = UDS_REGION_DENSE;
+	if (uds_open_chapter_number(share) != chapter)
+		return search_volume(worker, request, chapter, result);
+	result->is_open = chapter == newest_of(zone);
+	if (result->is_open)
+		result->region = UDS_REGION_OPEN;
+	if (uds_open_chapter_search(share, &request->name, &result->slot) == UDS_OK)
+	{
+		result->kind =
+			uds_open_chapter_is_tombstone(share, result->slot) ? HIT_TOMBSTONE : HIT_RECORD;
+		result->metadata = uds_open_chapter_record(share, result->slot)->metadata;
+	}
+	return UDS_OK;
+}
+
+/* ---- execution -------------------------------------------------------------------------------- */
+
+/*
+ * Append a record for the request's name to the open chapter and lead the volume index to it.
+ *
+ * UDS_OK             stored
+ * UDS_OVERFLOW       the volume index has no room for the name; nothing was stored
+ * UDS_PENDING        the zone is full
+ * UDS_ERR_READ_ONLY  nothing can be stored
+ */
+static uds_status
+store(uds_zone_worker *worker, uds_request *request, uds_index_entry *entry, bool is_own_entry,
+	  const uds_metadata *metadata, bool is_tombstone)
+{
+	uds_volume_index *volume_index = &worker->index->volume_index;
+	uds_zone *zone = worker->zone;
+	uint64_t before = newest_of(zone);
+	uint64_t chapter = entry->chapter;
+	uds_status status = make_room(worker);
+	uint64_t newest = newest_of(zone);
+
+	if (status != UDS_OK)
+		return status;
+	if (newest != before)
+	{
+		/* The window has moved: the entry may have expired, and another name's be found now. */
+		status = uds_volume_index_get(volume_index, &request->name, entry);
+		if (status != UDS_OK)
+			return UDS_ERR_INTERNAL;
+		if (entry->kind == UDS_ENTRY_NONE ||
+			(entry->kind == UDS_ENTRY_HINT && entry->chapter != chapter))
+			is_own_entry = false;
+	}
+	if (is_own_entry)
+		status = uds_volume_index_move(volume_index, entry, newest);
+	else
+		status = uds_volume_index_put(volume_index, entry, newest);
+	if (status == UDS_OVERFLOW)
+		return UDS_OVERFLOW;
+	if (status != UDS_OK)
+		return UDS_ERR_INTERNAL;
+	status = uds_open_chapter_put(open_share(zone), &request->name, metadata, is_tombstone);
+	if (status != UDS_OK)
+		return UDS_ERR_INTERNAL;
+	zone->granted--;
+	if (!has_position(worker))
+	{
+		/* Full or not, the next request that stores tries again. */
+		status = close_chapter(worker);
+		if (status != UDS_OK && status != UDS_PENDING)
+			return status;
+	}
+	return UDS_OK;
+}
+
+/* Overwrite the slot of the open chapter in which the name was found. */
+static uds_status
+store_in_place(uds_zone_worker *worker, const hit *result, const uds_metadata *metadata,
+			   bool is_tombstone)
+{
+	if (uds_index_state(worker->index) == UDS_STATE_READ_ONLY)
+		return UDS_ERR_READ_ONLY;
+	uds_open_chapter_set(open_share(worker->zone), result->slot, metadata, is_tombstone);
+	return UDS_OK;
+}
+
+/* What a request does to the index once it is known what was found.  Statuses as of store(). */
+static uds_status
+apply(uds_zone_worker *worker, uds_request *request, uds_index_entry *entry, const hit *result)
+{
+	static const uds_metadata no_metadata = { { 0 } };
+	bool is_found = result->kind == HIT_RECORD;
+	bool is_miss = result->kind == HIT_NONE;
+	/* The entry is this name's: proven by what was found, or by the full name in it. */
+	bool is_own = !is_miss || entry->kind == UDS_ENTRY_EXACT;
+
+	switch ((uds_operation) request->operation)
+	{
+		case UDS_PEEK:
+			return UDS_OK;
+		case UDS_QUERY:
+			if (!is_found || result->is_open)
+				return UDS_OK;
+			return store(worker, request, entry, true, &result->metadata, false);
+		case UDS_POST:
+			if (is_found && result->is_open)
+				return UDS_OK;
+			if (is_found)
+				return store(worker, request, entry, true, &result->metadata, false);
+			break;
+		case UDS_UPDATE:
+			if (is_found && result->is_open)
+				return store_in_place(worker, result, &request->metadata, false);
+			break;
+		case UDS_DELETE:
+			if (is_miss && entry->kind == UDS_ENTRY_EXACT)
+				return store(worker, request, entry, true, &no_metadata, true);
+			if (!is_found)
+				return UDS_OK;
+			if (result->is_open)
+				return store_in_place(worker, result, &no_metadata, true);
+			return store(worker, request, entry, true, &no_metadata, true);
+		case UDS_UNDO:
+			return UDS_ERR_ARGUMENT;
+	}
+	/* POST of a new name, UPDATE */
+	if (result->kind == HIT_TOMBSTONE && result->is_open)
+		return store_in_place(worker, result, &request->metadata, false);
+	return store(worker, request, entry, is_own, &request->metadata, false);
+}
+
+static void
+count_request(uds_zone_counters *counters, const uds_request *request)
+{
+	bool found = request->found != 0;
+
+	bump(&counters->requests);
+	switch ((uds_operation) request->operation)
+	{
+		case UDS_POST:
+			bump(found ? &counters->posts_found : &counters->posts_not_found);
+			if (request->region == UDS_REGION_OPEN)
+				bump(&counters->in_memory_posts_found);
+			else if (request->region == UDS_REGION_DENSE)
+				bump(&counters->dense_posts_found);
+			else if (request->region == UDS_REGION_SPARSE)
+				bump(&counters->sparse_posts_found);
+			break;
+		case UDS_UPDATE:
+			bump(found ? &counters->updates_found : &counters->updates_not_found);
+			break;
+		case UDS_QUERY:
+		case UDS_PEEK:
+			bump(found ? &counters->queries_found : &counters->queries_not_found);
+			break;
+		case UDS_DELETE:
+			bump(found ? &counters->deletions_found : &counters->deletions_not_found);
+			break;
+		case UDS_UNDO:
+			break;
+	}
+}
+
+static void
+answer(uds_zone_worker *worker, uds_request *request, const hit *result, uds_status status)
+{
+	bool is_found = result->kind == HIT_RECORD;
+
+	request->status = (uint8_t) status;
+	request->found = is_found;
+	request->region = (uint8_t) (is_found ? result->region : UDS_REGION_NONE);
+	if (is_found)
+		request->found_metadata = result->metadata;
+	if (status == UDS_OK)
+		count_request(&worker->zone->counters, request);
+}
+
+/*
+ * Run a request.
+ *
+ * UDS_OK            it is answered
+ * UDS_PENDING       it has to be parked: for a page when request->stage is not STAGE_START, else
+ *                   for room
+ * UDS_ERR_INTERNAL  an invariant is broken; it is not answered
+ */
+static uds_status
+run_request(uds_zone_worker *worker, uds_request *request)
+{
+	uds_index_entry entry;
+	hit result = { .kind = HIT_NONE };
+	uds_status status;
+
+	if (request->operation >= UDS_OPERATION_COUNT)
+	{
+		answer(worker, request, &result, UDS_ERR_ARGUMENT);
+		return UDS_OK;
+	}
+	if (uds_volume_index_get(&worker->index->volume_index, &request->name, &entry) != UDS_OK)
+		return UDS_ERR_INTERNAL;
+	if (entry.kind != UDS_ENTRY_NONE)
+	{
+		status = search_chapter(worker, request, entry.chapter, &result);
+		if (status == UDS_PENDING)
+			return UDS_PENDING;
+	}
+	else if (request->stage != STAGE_START)
+	{
+		/* The chapter expired while a page of it was being read. */
+		drop_page(worker, request);
+		request->stage = STAGE_START;
+	}
+	status = apply(worker, request, &entry, &result);
+	if (status == UDS_PENDING || status == UDS_ERR_INTERNAL)
+		return status;
+	/* A name that finds no room in the volume index is forgotten, and counted there.  A hit is a
+	 * hit even when it cannot be moved. */
+	if (status == UDS_OVERFLOW && request->operation != UDS_DELETE)
+		status = UDS_OK;
+	if (status == UDS_ERR_READ_ONLY && result.kind == HIT_RECORD &&
+		(request->operation == UDS_QUERY || request->operation == UDS_POST))
+		status = UDS_OK;
+	answer(worker, request, &result, status);
+	return UDS_OK;
+}
+
+/* ---- parking ---------------------------------------------------------------------------------- */
+
+static void
+list_append(request_list *list, uds_request *request)
+{
+	request->next = NULL;
+	if (list->first == NULL)
+		list->first = request;
+	else
+		list->last->next = request;
+	list->last = request;
+}
+
+static uds_request **
+parked_head(uds_zone_worker *worker, const uds_name *name)
+{
+	return &worker->heads[uds_name_hash(name) % PARKED_HEADS];
+}
+
+static uds_request *
+find_parked(uds_zone_worker *worker, const uds_name *name)
+{
+	uds_request *request = *parked_head(worker, name);
+
+	while (request != NULL && !uds_name_equals(&request->name, name))
+		request = request->next_hash;
+	return request;
+}
+
+/* Put a request that has stopped where it is run again from. */
+static void
+list_parked(uds_zone_worker *worker, uds_request *request)
+{
+	list_append(request->stage == STAGE_START ? &worker->waiting : &worker->reading, request);
+}
+
+/* Make a request the one that others of its name wait for. */
+static void
+add_head(uds_zone_worker *worker, uds_request *request)
+{
+	uds_request **head = parked_head(worker, &request->name);
+
+	request->next_hash = *head;
+	*head = request;
+	list_parked(worker, request);
+}
+
+static void
+remove_head(uds_zone_worker *worker, uds_request *request)
+{
+	uds_request **link = parked_head(worker, &request->name);
+
+	while (*link != request)
+		link = &(*link)->next_hash;
+	*link = request->next_hash;
+}
+
+/* Let a request wait behind a parked one for the same name. */
+static void
+wait_behind(uds_request *head, uds_request *request)
+{
+	request->next_same = NULL;
+	if (head->next_same == NULL)
+		head->next_same = request;
+	else
+		head->last_same->next_same = request;
+	head->last_same = request;
+}
+
+/*
+ * Run a parked request again, and after it those that wait behind it, until one stops.
+ *
+ * has_progress  set when a request was answered, or waits for another page than before
+ * is_full       set when one stopped for want of room
+ */
+static uds_status
+run_parked(uds_zone_worker *worker, uds_request *request, bool *has_progress, bool *is_full)
+{
+	uint32_t stage = request->stage;
+	uint32_t slot = request->page_slot;
+	uds_status status = run_request(worker, request);
+
+	if (status != UDS_OK)
+	{
+		list_parked(worker, request);
+		if (request->stage != stage || request->page_slot != slot)
+			*has_progress = true;
+	}
+	else
+		remove_head(worker, request);
+	while (status == UDS_OK)
+	{
+		uds_request *next = request->next_same;
+
+		*has_progress = true;
+		worker->parked--;
+		list_append(&worker->finished, request);
+		if (next == NULL)
+			return UDS_OK;
+		next->last_same = request->last_same;
+		request = next;
+		status = run_request(worker, request);
+		if (status != UDS_OK)
+			add_head(worker, request);
+	}
+	if (status == UDS_PENDING && request->stage == STAGE_START)
+		*is_full = true;
+	return status == UDS_PENDING ? UDS_OK : status;
+}
+
+static void
+begin_request(uds_request *request)
+{
+	request->stage = STAGE_START;
+	request->page_slot = UDS_PAGE_SLOT_NONE;
+	request->next_same = NULL;
+	request->last_same = NULL;
+	request->status = UDS_PENDING;
+}
+
+/* Execute a new request, or park it. */
+static uds_status
+execute_request(uds_zone_worker *worker, uds_request *request)
+{
+	uds_status status;
+
+	begin_request(request);
+	if (worker->parked > 0)
+	{
+		uds_request *head = find_parked(worker, &request->name);
+
+		if (head != NULL)
+		{
+			wait_behind(head, request);
+			worker->parked++;
+			return UDS_OK;
+		}
+	}
+	status = run_request(worker, request);
+	if (status != UDS_OK)
+	{
+		add_head(worker, request);
+		worker->parked++;
+	}
+	return status == UDS_PENDING ? UDS_OK : status;
+}
+
+/* ---- worker ----------------------------------------------------------------------------------- */
+
+/* Copy the counters of the volume index to where anybody may read them. */
+static void
+publish_counters(uds_zone_worker *worker)
+{
+	uds_zone_counters *counters = &worker->zone->counters;
+	uds_index_counters own;
+
+	uds_volume_index_counters(&worker->index->volume_index, worker->number, &own);
+	atomic_store_explicit(&counters->entries, own.records, memory_order_relaxed);
+	atomic_store_explicit(&counters->collisions, own.collisions, memory_order_relaxed);
+	atomic_store_explicit(&counters->discards, own.discards, memory_order_relaxed);
+	atomic_store_explicit(&counters->expired, own.expired, memory_order_relaxed);
+	atomic_store_explicit(&counters->lost, own.lost, memory_order_relaxed);
+	atomic_store_explicit(&counters->overflows, own.overflows, memory_order_relaxed);
+	atomic_store_explicit(&counters->rebalances, own.rebalances, memory_order_relaxed);
+	atomic_store_explicit(&counters->bytes_used, own.bytes_used, memory_order_relaxed);
+	atomic_store_explicit(&worker->zone->parked, worker->parked, memory_order_relaxed);
+}
+
+static void
+enter(uds_zone_worker *worker)
+{
+	atomic_store_explicit(&worker->zone->inside, 1, memory_order_relaxed);
+}
+
+/* Leave the engine; a broken invariant marks the index failed. */
+static uds_status
+leave(uds_zone_worker *worker, uds_status status)
+{
+	publish_counters(worker);
+	atomic_store_explicit(&worker->zone->inside, 0, memory_order_relaxed);
+	if (status != UDS_ERR_INTERNAL)
+		return status;
+	uds_block_fail(worker->index, worker->port, "an invariant of a zone is broken");
+	return status;
+}
+
+size_t
+uds_zone_worker_size(void)
+{
+	return sizeof(uds_zone_worker);
+}
+
+/* Take the zone from a predecessor that did not detach. */
+static void
+disown(uds_zone *zone)
+{
+	uint32_t expected = UDS_OWNER_WORKER;
+
+	(void) atomic_compare_exchange_strong_explicit(&zone->owner,
+												   &expected,
+												   UDS_OWNER_NONE,
+												   memory_order_release,
+												   memory_order_relaxed);
+}
+
+uds_status
+uds_zone_attach(void *memory, uds_index *index, uds_port *port, uint32_t number,
+				uds_zone_worker **result, uds_error *error)
+{
+	uds_zone_worker *worker = memory;
+	uds_zone *zone = &index->zones[number];
+
+	memset(worker, 0, sizeof(*worker));
+	worker->index = index;
+	worker->zone = zone;
+	worker->port = port;
+	worker->number = number;
+	*result = worker;
+	/* A predecessor that died inside the engine has left the zone as it was just then; one that
+	 * left requests parked has left pages of the cache pinned. */
+	if (atomic_load_explicit(&zone->inside, memory_order_relaxed) != 0 ||
+		atomic_load_explicit(&zone->parked, memory_order_relaxed) != 0)
+	{
+		char reason[64];
+
+		snprintf(reason, sizeof(reason), "worker of zone %u died inside a request", number);
+		uds_block_fail(index, port, reason);
+		atomic_store_explicit(&zone->inside, 0, memory_order_relaxed);
+		atomic_store_explicit(&zone->parked, 0, memory_order_relaxed);
+		disown(zone);
+		return uds_error_set(error, UDS_ERR_INTERNAL, 0, "%s", reason);
+	}
+	disown(zone);
+	return UDS_OK;
+}
+
+static void
+let_go(uds_zone_worker *worker)
+{
+	worker->is_holding = false;
+	worker->paused_since = uds_port_now(worker->port);
+	atomic_store_explicit(&worker->zone->owner, UDS_OWNER_NONE, memory_order_release);
+	uds_port_wake(worker->port, UDS_WORKER_WRITER);
+}
+
+/* Parked requests of an earlier block begin anew: the pages they held are gone. */
+static void
+restart_parked(uds_zone_worker *worker)
+{
+	request_list lists[2] = { worker->reading, worker->waiting };
+
+	memset(&worker->reading, 0, sizeof(worker->reading));
+	memset(&worker->waiting, 0, sizeof(worker->waiting));
+	for (int i = 0; i < 2; i++)
+	{
+		for (uds_request *request = lists[i].first, *next; request != NULL; request = next)
+		{
+			next = request->next;
+			request->stage = STAGE_START;
+			request->page_slot = UDS_PAGE_SLOT_NONE;
+			list_append(&worker->waiting, request);
+		}
+	}
+}
+
+/* Get ready for the block as it is now, after it was laid out. */
+static void
+adopt_block(uds_zone_worker *worker, uint64_t epoch)
+{
+	uds_index *index = worker->index;
+	uds_error error;
+	uds_status status;
+
+	restart_parked(worker);
+	uds_volume_close(&worker->volume);
+	worker->volume = (uds_volume){
+		.port = worker->port,
+		.geometry = &index->geometry,
+		.slots = index->slots,
+		.nonce = &index->nonce,
+		.bad_pages = &index->bad_pages,
+	};
+	error.message[0] = '\0';
+	status = uds_volume_open(&worker->volume, UDS_FILE_READ, &error);
+	if (status != UDS_OK)
+		uds_port_log(worker->port,
+					 UDS_LOG_WARNING,
+					 "zone %u cannot read the volume, records in it are not found: %s",
+					 worker->number,
+					 status == UDS_NOT_FOUND ? "there is no such file" : error.message);
+	worker->epoch = epoch;
+}
+
+uds_status
+uds_zone_turn(uds_zone_worker *worker)
+{
+	uds_index *index = worker->index;
+	uds_zone *zone = worker->zone;
+	uint32_t expected = UDS_OWNER_NONE;
+	uint64_t epoch;
+
+	if (atomic_load_explicit(&index->zones_wanted, memory_order_acquire) != 0 ||
+		!uds_state_executes(uds_index_state(index)))
+	{
+		if (worker->is_holding)
+			let_go(worker);
+		return UDS_PENDING;
+	}
+	if (worker->is_holding)
+		return UDS_OK;
+	if (!atomic_compare_exchange_strong(&zone->owner, &expected, UDS_OWNER_WORKER))
+		return UDS_PENDING;
+	/* The writer asks first and takes then; one of both sees the other. */
+	if (atomic_load(&index->zones_wanted) != 0 || !uds_state_executes(uds_index_state(index)))
+	{
+		let_go(worker);
+		return UDS_PENDING;
+	}
+	worker->is_holding = true;
+	epoch = atomic_load_explicit(&index->epoch, memory_order_acquire);
+	if (epoch != worker->epoch)
+		adopt_block(worker, epoch);
+	else if (worker->paused_since != 0)
+	{
+		uint64_t pause = uds_port_now(worker->port) - worker->paused_since;
+
+		if (pause > atomic_load_explicit(&zone->longest_pause_ns, memory_order_relaxed))
+			atomic_store_explicit(&zone->longest_pause_ns, pause, memory_order_relaxed);
+	}
+	worker->paused_since = 0;
+	return UDS_OK;
+}
+
+static void
+prefetch(uds_zone_worker *worker, const uds_request *request)
+{
+	uds_volume_index_prefetch(&worker->index->volume_index, &request->name);
+	uds_open_chapter_prefetch(open_share(worker->zone), &request->name);
+}
+
+uds_status
+uds_zone_execute(uds_zone_worker *worker, uds_request *requests, uint32_t count,
+				 uint32_t *parked)
+{
+	uint32_t before = worker->parked;
+	uds_status status;
+
+	*parked = 0;
+	if (count == 0 || count > UDS_BATCH_MAX || !worker->is_holding)
+		return UDS_ERR_ARGUMENT;
+	enter(worker);
+	status = close_as_wanted(worker);
+	for (uint32_t i = 0; i < UDS_MIN(count, PREFETCH_AHEAD); i++)
+		prefetch(worker, &requests[i]);
+	for (uint32_t i = 0; i < count; i++)
+	{
+		if (i + PREFETCH_AHEAD < count)
+			prefetch(worker, &requests[i + PREFETCH_AHEAD]);
+		if (status == UDS_OK)
+			status = execute_request(worker, &requests[i]);
+		else
+		{
+			/* The index has failed: what is left goes on after the rebuild, in its order. */
+			uds_request *head = find_parked(worker, &requests[i].name);
+
+			begin_request(&requests[i]);
+			if (head != NULL)
+				wait_behind(head, &requests[i]);
+			else
+				add_head(worker, &requests[i]);
+			worker->parked++;
+		}
+	}
+	*parked = worker->parked - before;
+	return leave(worker, status);
+}
+
+/* Put what is left of a list behind what was appended to it meanwhile. */
+static void
+list_append_rest(request_list *list, uds_request *rest)
+{
+	uds_request *next;
+
+	for (; rest != NULL; rest = next)
+	{
+		next = rest->next;
+		list_append(list, rest);
+	}
+}
+
+/* Run again the requests that wait for pages. */
+static uds_status
+run_reading(uds_zone_worker *worker, bool *has_progress)
+{
+	request_list todo = worker->reading;
+	uds_request *next;
+	bool is_full = false;
+
+	memset(&worker->reading, 0, sizeof(worker->reading));
+	for (uds_request *request = todo.first; request != NULL; request = next)
+	{
+		const uint8_t *data;
+		uds_status status;
+
+		next = request->next;
+		/* Most pages that are waited for are still on their way. */
+		if (request->page_slot != UDS_PAGE_SLOT_NONE &&
+			uds_page_cache_poll(worker->index->page_cache, request->page_slot, &data) ==
+				UDS_PENDING)
+		{
+			list_append(&worker->reading, request);
+			continue;
+		}
+		status = run_parked(worker, request, has_progress, &is_full);
+		if (status != UDS_OK)
+		{
+			list_append_rest(&worker->reading, next);
+			return status;
+		}
+	}
+	return UDS_OK;
+}
+
+/* Run again the requests that wait for room, until one finds none. */
+static uds_status
+run_waiting(uds_zone_worker *worker, bool *has_progress)
+{
+	request_list todo = worker->waiting;
+	uds_status status = UDS_OK;
+	uds_request *next = todo.first;
+	bool is_full = false;
+
+	memset(&worker->waiting, 0, sizeof(worker->waiting));
+	while (next != NULL && !is_full && status == UDS_OK)
+	{
+		uds_request *request = next;
+
+		next = request->next;
+		status = run_parked(worker, request, has_progress, &is_full);
+	}
+	list_append_rest(&worker->waiting, next);
+	return status;
+}
+
+uds_status
+uds_zone_advance(uds_zone_worker *worker, uds_request **finished)
+{
+	bool has_progress = false;
+	uds_status status;
+
+	*finished = NULL;
+	if (!worker->is_holding)
+		return worker->parked > 0 ? UDS_PENDING : UDS_NOT_FOUND;
+	enter(worker);
+	status = close_as_wanted(worker);
+	if (status == UDS_OK && worker->reading.first != NULL)
+	{
+		for (int i = 0; i < SERVES_PER_TURN; i++)
+		{
+			if (uds_page_cache_serve(worker->index->page_cache, &worker->volume) != UDS_OK)
+				break;
+			has_progress = true;
+		}
+		status = run_reading(worker, &has_progress);
+	}
+	if (status == UDS_OK && worker->waiting.first != NULL)
+		status = run_waiting(worker, &has_progress);
+	*finished = worker->finished.first;
+	memset(&worker->finished, 0, sizeof(worker->finished));
+	status = leave(worker, status);
+	if (status != UDS_OK)
+		return status;
+	if (has_progress)
+		return UDS_OK;
+	return worker->parked > 0 ? UDS_PENDING : UDS_NOT_FOUND;
+}
+
+uint32_t
+uds_zone_parked(const uds_zone_worker *worker)
+{
+	return worker->parked;
+}
+
+void
+uds_zone_detach(uds_zone_worker *worker)
+{
+	uds_volume_close(&worker->volume);
+	if (worker->is_holding && worker->parked == 0)
+		let_go(worker);
+	worker->is_holding = false;
+}

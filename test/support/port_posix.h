@@ -1,0 +1,58 @@
+/*
+ * port_posix.h: host of the engine with POSIX threads, for unit tests and benchmarks.
+ *
+ * One posix_host is one "server": a directory, workers that can be woken, a stop flag each, a
+ * history (stamps).  One uds_port stands for one thread.
+ */
+#ifndef UDS_PORT_POSIX_H
+#define UDS_PORT_POSIX_H
+
+#include <pthread.h>
+#include <stdatomic.h>
+
+#include "port.h"
+
+#define POSIX_WORKERS_MAX 24
+
+typedef struct posix_worker
+{
+	pthread_mutex_t mutex;
+	pthread_cond_t condition;
+	bool is_woken;
+	_Atomic bool must_stop;
+} posix_worker;
+
+typedef struct posix_host
+{
+	char directory[512];
+	posix_worker workers[POSIX_WORKERS_MAX];
+	_Atomic uint64_t history; /* position of the stamps: grows with every stamp taken */
+	uint64_t timeline;
+	uint64_t system_identifier;
+	int random_seed; /* != 0: uds_port_random is reproducible */
+	_Atomic uint64_t random_state;
+	bool is_quiet; /* no log lines */
+	_Atomic uint32_t warnings;
+	/* Called before each write, sync, rename and truncate; a non-zero errno makes it fail. */
+	int (*fault)(void *context, const char *operation, const char *name);
+	void *fault_context;
+} posix_host;
+
+struct uds_port
+{
+	posix_host *host;
+	uds_worker_id worker;
+};
+
+/* Set up a host in a directory that exists or can be created. */
+void posix_host_init(posix_host *host, const char *directory);
+void posix_host_destroy(posix_host *host);
+/* Make a port for the thread of a worker. */
+uds_port posix_port(posix_host *host, uds_worker_id worker);
+/* Set the stop flag of a worker and wake it. */
+void posix_host_stop(posix_host *host, uds_worker_id worker);
+void posix_host_clear_stop(posix_host *host, uds_worker_id worker);
+/* Remove the directory of the index with everything in it. */
+void posix_remove_directory(const char *directory);
+
+#endif
