@@ -207,6 +207,31 @@ set_constants(uds_index *index, const uds_config *config, const uds_geometry *ge
 	index->writer_last_lists = (uint16_t *) (base + layout->last_lists);
 }
 
+/* Zones are ranges of positions, and positions grow with the volume index field of a name. */
+static void
+set_zone_limits(uds_index *index)
+{
+	for (uint32_t zone = 1; zone < index->config.zone_count; zone++)
+	{
+		uint64_t low = index->zone_limits[zone - 1];
+		uint64_t high = UINT64_MAX;
+
+		while (low < high)
+		{
+			uint64_t middle = low + (high - low) / 2;
+			uds_name name = { { 0 } };
+			uint64_t raw = __builtin_bswap64(middle);
+
+			memcpy(name.bytes, &raw, sizeof(raw));
+			if (uds_volume_index_zone(&index->volume_index, &name) >= zone)
+				high = middle;
+			else
+				low = middle + 1;
+		}
+		index->zone_limits[zone] = low;
+	}
+}
+
 uds_status
 uds_block_lay_out(uds_index *index, const uds_config *config, bool is_zeroed)
 {
@@ -229,6 +254,8 @@ uds_block_lay_out(uds_index *index, const uds_config *config, bool is_zeroed)
 								   is_zeroed);
 	if (status != UDS_OK)
 		return status;
+	if (atomic_load_explicit(&index->epoch, memory_order_relaxed) == 0)
+		set_zone_limits(index);
 	uds_page_map_init(index->page_map, &index->geometry);
 	for (uint32_t i = 0; i < config->geometry.chapters; i++)
 	{
@@ -374,7 +401,12 @@ uds_block_claim(uds_index *index, uint64_t chapter)
 uint32_t
 uds_index_zone_of(const uds_index *index, const uds_name *name)
 {
-	return uds_volume_index_zone(&index->volume_index, name);
+	uint64_t field = uds_name_volume_field(name);
+	uint32_t zone = 0;
+
+	while (zone + 1 < index->config.zone_count && field >= index->zone_limits[zone + 1])
+		zone++;
+	return zone;
 }
 
 uds_status

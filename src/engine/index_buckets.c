@@ -79,6 +79,12 @@ uds_index_buckets_load(uds_index_buckets *index, uds_stream *stream)
 
 /* ---- prefetching ------------------------------------------------------------------------ */
 
+/*
+ * A function that only prefetches has no effect in the compiler's eyes: where it sees the body it
+ * drops the call.
+ */
+#define KEEP_CALL() __asm__ volatile("")
+
 void
 uds_index_buckets_prefetch(const uds_index_buckets *index, const uds_name *name)
 {
@@ -87,6 +93,7 @@ uds_index_buckets_prefetch(const uds_index_buckets *index, const uds_name *name)
 	__builtin_prefetch(bytes);
 	__builtin_prefetch(bytes + UDS_CACHE_LINE);
 	__builtin_prefetch(bytes + 2 * UDS_CACHE_LINE);
+	KEEP_CALL();
 }
 
 void
@@ -112,6 +119,7 @@ uds_index_buckets_prefetch_side(const uds_index_buckets *index, const uds_name *
 		if (oldest.chapter >= zone->oldest)
 			__builtin_prefetch(uds_bucket_side_home(&zone->side, number, oldest.address));
 	}
+	KEEP_CALL();
 }
 
 /* ---- search ----------------------------------------------------------------------------- */

@@ -663,6 +663,37 @@ random_operations_equal_a_sorted_multimap(void **state)
 	free(lists);
 }
 
+/* More cuts in one list than a walk remembers at once. */
+static void
+any_number_of_entries_expires_at_once(void **state)
+{
+	(void) state;
+	for (uint32_t run = 1; run <= 3; run++)
+	{
+		uds_delta_index *index = make_index(1, 16, 4, 8000, 0);
+		uds_delta_expiry expiry = { .base = 14, .limit = 3, .early = 2, .dropped = 5 };
+		uds_delta_cursor cursor;
+
+		/* values 14, 15, 0 expire, the last of them early; 1 stays */
+		for (uint32_t i = 0; i < 900; i++)
+			assert_int_equal(put(index, 0, i * 20, i / run % 2 ? 1 : (14 + i % 3) & 15, NULL),
+			                 UDS_OK);
+		assert_int_equal(uds_delta_index_expire(index, 0, 10001, NULL, &expiry, &cursor), UDS_OK);
+		assert_int_equal(expiry.dropped, 5 + 450);
+		assert_int_equal(expiry.dropped_early, 150);
+		assert_int_equal(expiry.lowest, 3);
+		assert_checks(index, 450, 0);
+		assert_true(cursor.key > 10001 && cursor.key <= 10001 + 20 * run);
+		assert_int_equal(cursor.value, 1);
+		for (uint32_t i = 0; i < 900; i++)
+		{
+			assert_int_equal(uds_delta_index_find(index, 0, i * 20, NULL, &cursor), UDS_OK);
+			assert_int_equal(!cursor.is_end && cursor.key == i * 20, i / run % 2);
+		}
+		free(index);
+	}
+}
+
 /* All lists of many blocks grow and shrink at random, at a filling that makes blocks borrow. */
 static void
 contents_survive_borrowing_between_blocks(void **state)
@@ -858,6 +889,7 @@ main(void)
 		cmocka_unit_test(list_limit_is_65535_bits),
 		cmocka_unit_test(full_memory_is_an_overflow),
 		cmocka_unit_test(random_operations_equal_a_sorted_multimap),
+		cmocka_unit_test(any_number_of_entries_expires_at_once),
 		cmocka_unit_test(contents_survive_borrowing_between_blocks),
 		cmocka_unit_test(lists_are_copied_out_and_in),
 		cmocka_unit_test(damaged_memory_is_noticed_or_harmless),

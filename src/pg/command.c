@@ -1,0 +1,125 @@
+/*
+ * command.c: the command cell.
+ *
+ * A caller waits until no command is under way, writes its own with the next number, wakes the
+ * writer and waits until that number has ended.  Nobody owns the cell meanwhile: a caller that
+ * goes away leaves its command running, and results stay long enough for those who still wait.
+ */
+#include "postgres.h"
+
+#include "miscadmin.h"
+#include "pgstat.h"
+
+#include "compat.h"
+#include "report.h"
+#include "session.h"
+#include "shared.h"
+
+#define UDSPG_COMMAND_LOOK_MS 1000 /* looks in between whether there still is a writer */
+
+/* Write a command if none is under way. */
+static bool
+udspg_command_write(udspg_command_kind kind, uint64 *number)
+{
+	udspg_command_cell *cell = &udspg_shared_header->command;
+	bool is_free;
+
+	LWLockAcquire(udspg_shared_header->lock, LW_EXCLUSIVE);
+	is_free = cell->requested == cell->finished;
+	if (is_free)
+	{
+		cell->kind = kind;
+		*number = ++cell->requested;
+	}
+	LWLockRelease(udspg_shared_header->lock);
+	if (is_free)
+		udspg_shared_wake(UDS_WORKER_WRITER);
+	return is_free;
+}
+
+/* The result of a command, when it has ended. */
+static bool
+udspg_command_read(uint64 number, uds_status *status, uds_error *error)
+{
+	udspg_command_cell *cell = &udspg_shared_header->command;
+	bool has_ended;
+
+	LWLockAcquire(udspg_shared_header->lock, LW_SHARED);
+	has_ended = cell->finished >= number;
+	if (cell->finished >= number + UDSPG_COMMAND_RESULTS)
+		*status = uds_error_set(error, UDS_ERR_INTERNAL, 0, "the result of the command is lost");
+	else if (has_ended)
+	{
+		*status = cell->results[number % UDSPG_COMMAND_RESULTS].status;
+		*error = cell->results[number % UDSPG_COMMAND_RESULTS].error;
+	}
+	LWLockRelease(udspg_shared_header->lock);
+	return has_ended;
+}
+
+/* Sleep until some command has ended.  Without a writer to come there is nothing to wait for. */
+static void
+udspg_command_sleep(void)
+{
+	bool is_over = ConditionVariableTimedSleep(&udspg_shared_header->command.ended,
+	                                           UDSPG_COMMAND_LOOK_MS,
+	                                           udspg_compat_wait_event(UDSPG_WAIT_COMMAND));
+
+	if (is_over && udspg_worker_pid(UDS_WORKER_WRITER) == 0 &&
+	    udspg_state(NULL) == UDS_STATE_OFFLINE)
+		udspg_report_state(UDS_STATE_OFFLINE);
+}
+
+void
+udspg_command_run(udspg_command_kind kind)
+{
+	uint64 number = 0;
+	uds_status status = UDS_OK;
+	uds_error error;
+
+	udspg_require_loaded();
+	if (udspg_index() == NULL || pg_atomic_read_u32(&udspg_shared_header->is_offline) != 0 ||
+	    udspg_worker_pid(UDS_WORKER_WRITER) == 0)
+	{
+		if (udspg_state(NULL) == UDS_STATE_OFFLINE)
+			udspg_report_state(UDS_STATE_OFFLINE);
+	}
+
+	memset(&error, 0, sizeof(error));
+	ConditionVariablePrepareToSleep(&udspg_shared_header->command.ended);
+	while (!udspg_command_write(kind, &number))
+		udspg_command_sleep();
+	while (!udspg_command_read(number, &status, &error))
+		udspg_command_sleep();
+	ConditionVariableCancelSleep();
+
+	if (uds_status_is_error(status))
+		udspg_report(ERROR, status, &error);
+}
+
+bool
+udspg_command_peek(udspg_command_kind *kind, uint64 *number)
+{
+	udspg_command_cell *cell = &udspg_shared_header->command;
+	bool is_waiting;
+
+	LWLockAcquire(udspg_shared_header->lock, LW_SHARED);
+	is_waiting = cell->requested != cell->finished;
+	*kind = cell->kind;
+	*number = cell->requested;
+	LWLockRelease(udspg_shared_header->lock);
+	return is_waiting;
+}
+
+void
+udspg_command_finish(uint64 number, uds_status status, const uds_error *error)
+{
+	udspg_command_cell *cell = &udspg_shared_header->command;
+
+	LWLockAcquire(udspg_shared_header->lock, LW_EXCLUSIVE);
+	cell->results[number % UDSPG_COMMAND_RESULTS].status = status;
+	cell->results[number % UDSPG_COMMAND_RESULTS].error = *error;
+	cell->finished = number;
+	LWLockRelease(udspg_shared_header->lock);
+	ConditionVariableBroadcast(&cell->ended);
+}

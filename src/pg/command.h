@@ -1,0 +1,32 @@
+/*
+ * command.h: control commands, run by the chapter writer one at a time.
+ */
+#ifndef UDSPG_COMMAND_H
+#define UDSPG_COMMAND_H
+
+#include "postgres.h"
+
+#include "../engine/index.h"
+
+typedef enum udspg_command_kind
+{
+	UDSPG_COMMAND_CHECKPOINT = 1,
+	UDSPG_COMMAND_RESET = 2
+} udspg_command_kind;
+
+/*
+ * Have the chapter writer run a command and wait for its end.  Throws the command's error, or
+ * object_not_in_prerequisite_state when there is no writer.  When the wait is cancelled, the
+ * command goes on.
+ */
+extern void udspg_command_run(udspg_command_kind kind);
+
+/* ---- chapter writer ---- */
+
+/* Is a command waiting?  Its kind and number. */
+extern bool udspg_command_peek(udspg_command_kind *kind, uint64 *number);
+
+/* Publish the result of command number and wake those who wait for it. */
+extern void udspg_command_finish(uint64 number, uds_status status, const uds_error *error);
+
+#endif

@@ -1,0 +1,25 @@
+/*
+ * port_pg.h: the engine's port in a PostgreSQL process.
+ */
+#ifndef UDSPG_PORT_PG_H
+#define UDSPG_PORT_PG_H
+
+#include "postgres.h"
+
+#include "../engine/port.h"
+
+/* One object for each worker process. */
+struct uds_port
+{
+	uds_worker_id worker;
+	bool has_deadline; /* it stops at the deadline, and not when it is asked to */
+	uint64 deadline_ns;
+};
+
+extern void udspg_port_init(uds_port *port, uds_worker_id worker);
+
+/* From now on should_stop is false until this many seconds have passed, and true after that. */
+extern void udspg_port_set_deadline(uds_port *port, int seconds);
+extern bool udspg_port_deadline_is_over(uds_port *port);
+
+#endif

@@ -1,0 +1,134 @@
+# UdsCluster.pm: a server with the extension, and what the TAP tests ask it.
+#
+# Digests are sha256 of a word and a number, metadata is the number: so every answer can be checked
+# without having kept anything.
+package UdsCluster;
+
+use strict;
+use warnings;
+
+use Exporter 'import';
+use PostgreSQL::Test::Cluster;
+use PostgreSQL::Test::Utils;
+use Test::More;
+
+our @EXPORT = qw(
+  uds_cluster uds_prepare uds_post_range uds_count_known uds_count_wrong uds_state
+  uds_wait_for_state uds_worker_pid uds_wait_for_other_pid uds_kill_and_start
+);
+
+# A server that is not started yet; further arguments are lines of its configuration.
+sub uds_cluster
+{
+	my ($name, @lines) = @_;
+	my $node = PostgreSQL::Test::Cluster->new($name);
+
+	$node->init(allows_streaming => 1);
+	$node->append_conf('postgresql.conf',
+		join("\n", "shared_preload_libraries = 'uds'", "uds.memory = 4MB", @lines, ''));
+	return $node;
+}
+
+# The extension, and functions that the tests of this directory use.
+sub uds_prepare
+{
+	my ($node, $database) = @_;
+
+	$node->safe_psql($database // 'postgres', q{
+		CREATE EXTENSION uds;
+		CREATE FUNCTION digest_of(word text, number bigint) RETURNS bytea IMMUTABLE
+			RETURN sha256((word || ':' || number)::bytea);
+		CREATE FUNCTION metadata_of(number bigint) RETURNS bytea IMMUTABLE
+			RETURN int8send(number) || '\x0000000000000000'::bytea;
+		CREATE FUNCTION post_range(word text, first bigint, last bigint) RETURNS bigint VOLATILE
+			RETURN (SELECT sum((SELECT count(*) FILTER (WHERE seen) FROM unnest(answers) seen))
+			        FROM (SELECT uds_post_many(array_agg(digest_of(word, number) ORDER BY number),
+			                                   array_agg(metadata_of(number) ORDER BY number)) answers
+			              FROM generate_series(first, last) number
+			              GROUP BY number / 1000
+			              ORDER BY number / 1000) batches);
+		CREATE FUNCTION answers_of(word text, first bigint, last bigint,
+		                           OUT number bigint, OUT metadata bytea) RETURNS SETOF record VOLATILE
+			BEGIN ATOMIC
+				SELECT n, uds_peek(digest_of(word, n)) FROM generate_series(first, last) n;
+			END;
+	});
+}
+
+# Post digests first..last of a word in batches; how many were seen before.
+sub uds_post_range
+{
+	my ($node, $word, $first, $last) = @_;
+
+	return $node->safe_psql('postgres', "SELECT post_range('$word', $first, $last)");
+}
+
+# How many of them are known, whatever the metadata.
+sub uds_count_known
+{
+	my ($node, $word, $first, $last) = @_;
+
+	return $node->safe_psql('postgres',
+		"SELECT count(metadata) FROM answers_of('$word', $first, $last)");
+}
+
+# How many of them are known with metadata that was never posted for them.
+sub uds_count_wrong
+{
+	my ($node, $word, $first, $last) = @_;
+
+	return $node->safe_psql('postgres',
+		"SELECT count(*) FROM answers_of('$word', $first, $last) "
+		  . "WHERE metadata IS NOT NULL AND metadata <> metadata_of(number)");
+}
+
+# State and reason.
+sub uds_state
+{
+	my ($node) = @_;
+
+	return $node->safe_psql('postgres', "SELECT concat_ws(': ', state, reason) FROM uds_stats");
+}
+
+sub uds_wait_for_state
+{
+	my ($node, $state) = @_;
+
+	$node->poll_query_until('postgres', "SELECT state = '$state' FROM uds_stats")
+	  or die "uds does not become $state, but is " . uds_state($node);
+}
+
+# SIGKILL the postmaster and start the server again, as soon as the processes that it left are gone.
+sub uds_kill_and_start
+{
+	my ($node) = @_;
+
+	$node->kill9;
+	for my $try (1 .. 10 * $PostgreSQL::Test::Utils::timeout_default)
+	{
+		return if $node->start(fail_ok => 1);
+		select(undef, undef, undef, 0.1);
+	}
+	die 'the server does not start after SIGKILL';
+}
+
+# Process id of a worker by its name, empty when it does not run.
+sub uds_worker_pid
+{
+	my ($node, $name) = @_;
+
+	return $node->safe_psql('postgres',
+		"SELECT pid FROM pg_stat_activity WHERE backend_type = '$name'");
+}
+
+# Wait until a worker runs again, in another process than before.
+sub uds_wait_for_other_pid
+{
+	my ($node, $name, $pid) = @_;
+
+	$node->poll_query_until('postgres',
+		"SELECT count(*) = 1 FROM pg_stat_activity WHERE backend_type = '$name' AND pid <> $pid")
+	  or die "worker $name was not started again";
+}
+
+1;
