@@ -24,11 +24,9 @@
 #include "../src/engine/index_buckets.h"
 #include "../src/engine/index_lists.h"
 
-#define BATCH 32
-#ifndef AHEAD
-#define AHEAD      10 /* prefetch so many names before they are executed */
-#define AHEAD_SIDE 4  /* the second stage */
-#endif
+#define BATCH       32
+#define AHEAD       8       /* prefetch so many names before they are executed */
+#define AHEAD_SIDE  3       /* the second stage */
 #define BLOCK       4096    /* names made at a time */
 #define QUERIES_MAX 4000000 /* of each kind */
 #define TIMED_MAX   8000000

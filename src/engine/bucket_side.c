@@ -5,7 +5,7 @@
  * passed it because it was full, so a search ends at the first line that nobody passed, and a
  * removal leaves no trace.  The word of an entry, from bit 0 up:
  *
- *   address 18 · group 8 · distance from the home line 4 · 1 · chapter mod 2^33
+ *   address 18 · group 7 · distance from the home line 5 · 1 · chapter mod 2^33
  *
  * The home line is (bucket + address scaled to the number of lines) mod lines.  So a slot, its
  * distance and its address give back bucket mod lines, and the group is bucket / lines: the word
@@ -18,11 +18,11 @@
 
 #include "bucket.h"
 
-#define PROBES         16
+#define PROBES         24
 #define GROUP_SHIFT    18
-#define GROUP_BITS     8
-#define DISTANCE_SHIFT 26
-#define DISTANCE_MASK  15
+#define GROUP_BITS     7
+#define DISTANCE_SHIFT 25
+#define DISTANCE_MASK  31
 #define USED           (UINT64_C(1) << 30)
 #define CHAPTER_SHIFT  31
 #define CHAPTER_MASK   ((UINT64_C(1) << 33) - 1)

@@ -11,7 +11,7 @@
 #include "status.h"
 
 #define UDS_BUCKET_SIDE_LINE_ENTRIES 7
-#define UDS_BUCKET_SIDE_LINES_MIN    16
+#define UDS_BUCKET_SIDE_LINES_MIN    24
 #define UDS_BUCKET_SIDE_NONE         UINT64_MAX
 
 typedef struct uds_bucket_side_line
@@ -40,7 +40,7 @@ typedef struct uds_bucket_side_entry
 } uds_bucket_side_entry;
 
 /*
- * An empty table over line_count zeroed lines, which has to be at least 1/256 of the number of
+ * An empty table over line_count zeroed lines, which has to be at least 1/128 of the number of
  * buckets; it takes up to 80 % of its slots.
  */
 void uds_bucket_side_init(uds_bucket_side *side, uds_bucket_side_line *lines, uint64_t line_count);

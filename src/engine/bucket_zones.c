@@ -71,17 +71,19 @@ uds_bucket_zones_size(const uds_index_parameters *parameters)
 uds_status
 uds_bucket_zones_init(uds_index_buckets *index, const uds_index_parameters *parameters)
 {
-	uds_index_parameters own = *parameters; /* may lie in the index */
-	size_t bytes = lay_out(index, &own);
+	bool is_zeroed = parameters->is_zeroed;
 	unsigned char *next = (unsigned char *) (index + 1);
+	uds_index_buckets empty;
+	size_t bytes = lay_out(&empty, parameters);
 
 	if (bytes == 0)
 		return UDS_ERR_ARGUMENT;
-	if (!own.is_zeroed)
+	*index = empty; /* parameters may have been a part of it */
+	if (!is_zeroed)
 		memset(next, 0, bytes - sizeof(*index));
 	index->buckets = (uds_bucket *) (void *) next;
 	next += index->bucket_count * sizeof(uds_bucket);
-	for (uint32_t i = 0; i < own.zone_count; i++)
+	for (uint32_t i = 0; i < empty.parameters.zone_count; i++)
 	{
 		uds_bucket_zone *at = index->zones + i;
 
@@ -210,13 +212,17 @@ uds_bucket_zones_set_window(uds_index_buckets *index, uint32_t zone_number, uint
 	if (advance == 0)
 		return UDS_OK;
 
-	/* Buckets are read with the old newest chapter: that is the one they are unambiguous for. */
+	/*
+	 * Buckets are read with the old newest chapter: that is the one they are unambiguous for.  What
+	 * posts have swept counts, but for a leap: no bucket is left out then.
+	 */
 	quota = (zone->bucket_count + index->sweep_chapters - 1) / index->sweep_chapters;
-	todo = UDS_MIN(advance, index->sweep_chapters) * quota;
-	todo = todo - UDS_MIN(zone->swept, quota);
+	todo = zone->bucket_count;
+	if (advance < index->sweep_chapters)
+		todo = UDS_MIN(advance * quota - UDS_MIN(zone->swept, quota), todo);
 	if (zone->ring_records > 0)
 	{
-		uds_status status = sweep_buckets(index, zone, UDS_MIN(todo, zone->bucket_count));
+		uds_status status = sweep_buckets(index, zone, todo);
 
 		if (status != UDS_OK)
 			return status;

@@ -39,9 +39,12 @@ void uds_index_buckets_prefetch(const uds_index_buckets *index, const uds_name *
 /*
  * Second stage of prefetching: ask for the lines beside the bucket that a get or put of this name
  * touches (about every fourth name has one, when the window is full).  It reads the bucket, so
- * call it when the lines that uds_index_buckets_prefetch asked for have arrived: for a batch,
- * first prefetch all names, then prefetch_side all, then execute.  The zone must not be changed by
- * another thread meanwhile.
+ * call it when the lines that uds_index_buckets_prefetch asked for have arrived.  The zone must
+ * not be changed by another thread meanwhile.
+ *
+ * In a batch, before name i is executed: prefetch name i + 8, prefetch_side name i + 3.  A core
+ * waits for few lines at a time, and drops what is prefetched beyond: all names of a batch at once
+ * take twice as long.
  */
 void uds_index_buckets_prefetch_side(const uds_index_buckets *index, const uds_name *name);
 

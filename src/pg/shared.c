@@ -130,10 +130,14 @@ udspg_shared_plan_block(void)
 	header->config_is_valid = header->block_bytes != 0;
 	if (!header->config_is_valid)
 	{
-		udspg_shared_plan_offline(error.hint,
-		                          "%s",
-		                          error.message[0] != '\0' ? error.message
-		                                                   : "the settings do not fit each other");
+		if (error.message[0] == '\0')
+			snprintf(error.message,
+			         sizeof(error.message),
+			         "uds.memory = %d MB is too much for uds.index = %s with %d zones",
+			         udspg_memory,
+			         udspg_index_structure == UDS_STRUCTURE_LISTS ? "lists" : "buckets",
+			         udspg_zones);
+		udspg_shared_plan_offline(error.hint, "%s", error.message);
 		return;
 	}
 	if (!IsPostmasterEnvironment || IsBinaryUpgrade)

@@ -53,7 +53,7 @@ is(uds_count_known($node, 'kept', 1, 1000), 1000, 'nothing was lost by that');
 
 # ---- too much memory --------------------------------------------------------------------------------
 
-restart_with("uds.memory = '1TB'");
+restart_with("uds.memory = '512GB'");
 like(uds_state($node), qr/^offline: the index needs \d+ MB of shared memory, the machine has \d+ MB/,
 	'a block larger than the machine is not requested');
 post_fails_with(qr/uds is offline: the index needs/, 'too much memory');

@@ -107,6 +107,8 @@ sub uds_kill_and_start
 	for my $try (1 .. 10 * $PostgreSQL::Test::Utils::timeout_default)
 	{
 		return if $node->start(fail_ok => 1);
+		# It has taken the old process for the new one.
+		$node->stop('immediate', fail_ok => 1);
 		select(undef, undef, undef, 0.1);
 	}
 	die 'the server does not start after SIGKILL';

@@ -298,7 +298,7 @@ sizes_of_the_lists_of_a_saved_index(void **state)
 	free(index);
 }
 
-/* Each key four times, in three orders: 16 records, 12 collisions; removed in order of insertion. */
+/* Each key four times, in three orders: 16 records, 12 collisions; removed as inserted. */
 static void
 collisions_in_every_order(void **state)
 {
