@@ -126,6 +126,7 @@ CREATE FUNCTION uds_stats(
 	OUT last_checkpoint timestamptz,
 	OUT last_recovery timestamptz,
 	OUT generation bigint,
+	OUT timeline integer,
 	OUT started_at timestamptz,
 	OUT stats_reset timestamptz)
 	AS 'MODULE_PATHNAME', 'udspg_stats' LANGUAGE C VOLATILE STRICT PARALLEL SAFE;
@@ -140,8 +141,8 @@ COMMENT ON COLUMN uds_stats.reason IS 'why it is in this state, or NULL';
 COMMENT ON COLUMN uds_stats.entries_indexed IS 'entries of the volume index now, tombstones and expired ones not yet purged included';
 COMMENT ON COLUMN uds_stats.tombstones IS 'deleted digests that still hold a place in the window';
 COMMENT ON COLUMN uds_stats.collisions IS 'entries of the volume index now that hold a whole name, since a short one was ambiguous';
-COMMENT ON COLUMN uds_stats.entries_discarded IS 'valid entries removed from the volume index, for want of space';
-COMMENT ON COLUMN uds_stats.entries_expired IS 'entries removed because their chapter left the window';
+COMMENT ON COLUMN uds_stats.entries_discarded IS 'entries removed from the volume index: expired ones, and valid ones for want of space';
+COMMENT ON COLUMN uds_stats.entries_expired IS 'those of them whose chapter had left the window';
 COMMENT ON COLUMN uds_stats.overflows IS 'digests that were not remembered because a list was full';
 COMMENT ON COLUMN uds_stats.posts_found IS 'posts of digests seen before';
 COMMENT ON COLUMN uds_stats.posts_not_found IS 'posts of new digests';
@@ -169,6 +170,7 @@ COMMENT ON COLUMN uds_stats.bad_pages IS 'pages that failed their check; their r
 COMMENT ON COLUMN uds_stats.last_checkpoint IS 'when the index was last saved';
 COMMENT ON COLUMN uds_stats.last_recovery IS 'when the index was last opened or recovered';
 COMMENT ON COLUMN uds_stats.generation IS 'number of starts of the index, kept in its files';
+COMMENT ON COLUMN uds_stats.timeline IS 'timeline of the server, which new chapters are stamped with; NULL on a standby';
 COMMENT ON COLUMN uds_stats.started_at IS 'when its shared memory was created; counters begin then';
 COMMENT ON COLUMN uds_stats.stats_reset IS 'when counters were last zeroed since, or NULL';
 GRANT SELECT ON uds_stats TO pg_monitor;

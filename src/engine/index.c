@@ -52,6 +52,13 @@ load(const _Atomic uint64_t *value)
 	return atomic_load_explicit(value, memory_order_relaxed);
 }
 
+/* Has the block been laid out?  What it holds then may be read. */
+static bool
+is_laid_out(const uds_index *index)
+{
+	return atomic_load_explicit(&index->epoch, memory_order_acquire) != 0;
+}
+
 static void
 count_requests(uds_index *index, uds_statistics *statistics)
 {
@@ -111,7 +118,7 @@ uds_index_statistics(uds_index *index, uds_statistics *statistics)
 	statistics->generation = load(&index->generation);
 	statistics->progress_done = load(&index->progress_done);
 	statistics->progress_total = load(&index->progress_total);
-	if (load(&index->epoch) == 0)
+	if (!is_laid_out(index))
 		return;
 	count_requests(index, statistics);
 	statistics->entries_indexed = ABSOLUTE(entries);
@@ -142,7 +149,7 @@ uds_index_statistics(uds_index *index, uds_statistics *statistics)
 void
 uds_index_reset_statistics(uds_index *index)
 {
-	if (load(&index->epoch) == 0)
+	if (!is_laid_out(index))
 		return;
 	for (uint32_t i = 0; i < UDS_ZONES_MAX; i++)
 	{
@@ -167,7 +174,7 @@ uds_index_zone_statistics(uds_index *index, uint32_t zone_number, uds_zone_stati
 	const uds_open_chapter *share;
 
 	memset(statistics, 0, sizeof(*statistics));
-	if (load(&index->epoch) == 0 || zone_number >= index->config.zone_count)
+	if (!is_laid_out(index) || zone_number >= index->config.zone_count)
 		return;
 	statistics->newest_chapter = load(&zone->newest);
 	share = zone->shares[statistics->newest_chapter % UDS_CHAPTER_BUFFERS];
@@ -180,5 +187,8 @@ uds_index_zone_statistics(uds_index *index, uint32_t zone_number, uds_zone_stati
 	statistics->open_capacity = zone->share_capacity;
 	statistics->longest_pause_ns = load(&zone->longest_pause_ns);
 	statistics->parked = atomic_load_explicit(&zone->parked, memory_order_relaxed);
-	statistics->is_full = atomic_load_explicit(&zone->is_full, memory_order_relaxed) != 0;
+	/* The zone clears its mark when it stores again; the writer may have made room before. */
+	statistics->is_full =
+		atomic_load_explicit(&zone->is_full, memory_order_relaxed) != 0 &&
+		statistics->newest_chapter + 1 >= load(&index->chapters_written) + UDS_CHAPTER_BUFFERS;
 }

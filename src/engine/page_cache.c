@@ -31,7 +31,8 @@ typedef struct page_slot
 	uint32_t next;                 /* lock: shard; in its chain */
 	uint32_t queue_next;           /* lock: queue */
 	_Atomic uint32_t state;        /* atomic: page_state; VALID and BAD by release */
-	_Atomic uint32_t pins;         /* atomic: grows under the shard's mutex only */
+	_Atomic uint32_t pins;         /* atomic: grows under the shard's mutex, or by the one that
+									* serves while the slot is QUEUED */
 	_Atomic uint32_t waiters;      /* atomic: bit for each zone to be woken */
 	_Atomic uint32_t is_referenced; /* atomic: relaxed */
 	uint32_t reserved;
@@ -169,7 +170,7 @@ find_victim(uds_page_cache *cache, page_shard *shard)
 	{
 		uint32_t number = shard->first_slot + shard->hand;
 		page_slot *slot = &cache->slots[number];
-		uint32_t state = atomic_load_explicit(&slot->state, memory_order_relaxed);
+		uint32_t state = atomic_load_explicit(&slot->state, memory_order_acquire);
 
 		shard->hand = shard->hand + 1 == shard->slot_count ? 0 : shard->hand + 1;
 		if (state == PAGE_QUEUED || state == PAGE_READING ||
@@ -329,11 +330,16 @@ uds_page_cache_serve(uds_page_cache *cache, uds_volume *volume)
 	if (number == UDS_PAGE_SLOT_NONE)
 		return UDS_NOT_FOUND;
 	slot = &cache->slots[number];
+	/* Pinned until the waiters are taken: a slot that went to another page in between would lose
+	 * those of that page. */
+	atomic_fetch_add(&slot->pins, 1);
 	atomic_store_explicit(&slot->state, PAGE_READING, memory_order_relaxed);
 	atomic_fetch_add_explicit(&cache->reads, 1, memory_order_relaxed);
 	status = uds_volume_read_page(volume, slot->chapter, slot->page, data_of(cache, number));
 	atomic_store(&slot->state, status == UDS_OK ? PAGE_VALID : PAGE_BAD);
 	wake_zones(volume->port, atomic_exchange(&slot->waiters, 0));
+	/* Who waited may have given up: then it is this that makes the slot free. */
+	uds_page_cache_release(cache, volume->port, number);
 	return UDS_OK;
 }
 

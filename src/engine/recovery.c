@@ -373,7 +373,6 @@ replay_chapters(replay *state, uint64_t first, uds_error *error)
 {
 	uds_index *index = state->index;
 	uint64_t newest = state->result->newest;
-	uint64_t missing = 0;
 
 	atomic_store_explicit(&index->progress_done, 0, memory_order_relaxed);
 	atomic_store_explicit(&index->progress_total, newest - first, memory_order_relaxed);
@@ -384,31 +383,20 @@ replay_chapters(replay *state, uint64_t first, uds_error *error)
 		state->chapter = chapter;
 		if (status != UDS_OK)
 			return status;
-		if (!is_sealed(index, chapter))
-			missing++;
-		else
+		if (is_sealed(index, chapter))
 		{
 			status = replay_chapter(state, error);
 			if (status == UDS_ERR_IO)
-			{
 				uds_port_log(state->volume->port,
 							 UDS_LOG_WARNING,
 							 "chapter %llu cannot be read and is not replayed: %s",
 							 (unsigned long long) chapter,
 							 error->message);
-				missing++;
-			}
 			else if (status != UDS_OK)
 				return status;
 		}
 		atomic_fetch_add_explicit(&index->progress_done, 1, memory_order_relaxed);
 	}
-	if (missing > 0)
-		uds_port_log(state->volume->port,
-					 UDS_LOG_WARNING,
-					 "%llu of %llu chapters are missing; their records are not found",
-					 (unsigned long long) missing,
-					 (unsigned long long) (newest - first));
 	return UDS_OK;
 }
 
@@ -508,6 +496,27 @@ drop_expired(uds_index *index, uint64_t newest, uds_recovery_result *result)
 	}
 }
 
+/* Tell of chapters of the window that are not on the volume; a save's open one will be. */
+static void
+tell_missing(const replay *state)
+{
+	uint64_t newest = state->result->newest;
+	uint64_t missing = 0;
+
+	for (uint64_t chapter = state->oldest; chapter < newest; chapter++)
+	{
+		if (!is_sealed(state->index, chapter) &&
+			!(state->result->has_save && chapter == state->loaded))
+			missing++;
+	}
+	if (missing > 0)
+		uds_port_log(state->volume->port,
+					 UDS_LOG_WARNING,
+					 "%llu of %llu chapters are missing; their records are not found",
+					 (unsigned long long) missing,
+					 (unsigned long long) (newest - state->oldest));
+}
+
 uds_status
 uds_recovery_run(uds_index *index, uds_volume *volume, const uds_control *control,
 				 uds_recovery_result *result, uds_error *error)
@@ -532,6 +541,7 @@ uds_recovery_run(uds_index *index, uds_volume *volume, const uds_control *contro
 		result->newest = UDS_MAX(result->newest, state.loaded + (has_surplus ? 1 : 0));
 	state.oldest = uds_geometry_oldest(&index->geometry, result->newest);
 	drop_expired(index, result->newest, result);
+	tell_missing(&state);
 	if (result->has_save && state.loaded == result->newest)
 		return UDS_OK;
 	if (result->has_save && state.loaded >= state.oldest && !is_sealed(index, state.loaded))

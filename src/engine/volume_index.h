@@ -68,6 +68,14 @@ uds_volume_index_prefetch(const uds_volume_index *index, const uds_name *name)
 		uds_index_lists_prefetch(index->dense.lists, name);
 }
 
+/* Second stage: what lies beside the lines of the first one, which have arrived meanwhile. */
+static inline void
+uds_volume_index_prefetch_beside(const uds_volume_index *index, const uds_name *name)
+{
+	if (index->structure == UDS_STRUCTURE_BUCKETS)
+		uds_index_buckets_prefetch_side(index->dense.buckets, name);
+}
+
 UDS_MUST_CHECK static inline uds_status
 uds_volume_index_get(uds_volume_index *index, const uds_name *name, uds_index_entry *entry)
 {

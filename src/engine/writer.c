@@ -15,6 +15,7 @@
 #include <stdio.h>
 
 #include "chapter_writer.h"
+#include "checkpoint.h"
 #include "recovery.h"
 #include "saver.h"
 #include "zone.h"
@@ -143,6 +144,8 @@ go_offline(uds_writer *writer, uds_status status, uds_error *error)
 
 	if (status == UDS_STOPPED)
 		return status;
+	if (status == UDS_ERR_CORRUPT && error->hint[0] == '\0')
+		uds_error_hint(error, "Restore the files, or forget everything with uds_reset().");
 	snprintf(reason,
 			 sizeof(reason),
 			 error->detail[0] != '\0' ? "%s (%s)" : "%s",
@@ -267,6 +270,9 @@ create_files(uds_writer *writer, uds_error *error)
 	uint32_t flags = UDS_FILE_WRITE | UDS_FILE_CREATE;
 	uds_status status = write_control(writer, UDS_CONTROL_CREATING, error);
 
+	/* Saves of the former identity would not be loaded, but take their space. */
+	for (uint32_t save = 0; save < 2 && status == UDS_OK; save++)
+		status = uds_port_file_remove(writer->port, uds_checkpoint_file_name(save), error);
 	if (status == UDS_OK && writer->volume.file == NULL)
 		status = uds_volume_open(&writer->volume, flags, error);
 	if (status == UDS_OK)

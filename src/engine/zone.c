@@ -16,7 +16,8 @@
 #include <stdio.h>
 
 #define PARKED_HEADS   4096 /* hash chains of parked requests; a power of two */
-#define PREFETCH_AHEAD 12   /* requests between the prefetch for a name and its lookup */
+#define PREFETCH_AHEAD 16   /* requests between the prefetch for a name and its lookup */
+#define BESIDE_AHEAD   6    /* the same for what is found through the first lines */
 #define SERVES_PER_TURN 64  /* page reads of one uds_zone_advance */
 
 /* uds_request.stage: what is known from an earlier run. */
@@ -207,6 +208,17 @@ drop_page(uds_zone_worker *worker, uds_request *request)
 }
 
 /*
+ * Begin anew: the chapter on the volume that an earlier run asked for has expired, or a request for
+ * a name with the same address has led the entry elsewhere.
+ */
+static void
+forget_search(uds_zone_worker *worker, uds_request *request)
+{
+	drop_page(worker, request);
+	request->stage = STAGE_START;
+}
+
+/*
  * Get a page of the volume for a request: UDS_OK and data (pinned by request->page_slot),
  * UDS_PENDING, or UDS_NOT_FOUND.
  */
@@ -313,6 +325,7 @@ search_chapter(uds_zone_worker *worker, uds_request *request, uint64_t chapter, 
 	result->region = UDS_REGION_DENSE;
 	if (uds_open_chapter_number(share) != chapter)
 		return search_volume(worker, request, chapter, result);
+	forget_search(worker, request);
 	result->is_open = chapter == newest_of(zone);
 	if (result->is_open)
 		result->region = UDS_REGION_OPEN;
@@ -510,12 +523,8 @@ run_request(uds_zone_worker *worker, uds_request *request)
 		if (status == UDS_PENDING)
 			return UDS_PENDING;
 	}
-	else if (request->stage != STAGE_START)
-	{
-		/* The chapter expired while a page of it was being read. */
-		drop_page(worker, request);
-		request->stage = STAGE_START;
-	}
+	else
+		forget_search(worker, request);
 	status = apply(worker, request, &entry, &result);
 	if (status == UDS_PENDING || status == UDS_ERR_INTERNAL)
 		return status;
@@ -888,6 +897,9 @@ uds_zone_execute(uds_zone_worker *worker, uds_request *requests, uint32_t count,
 	{
 		if (i + PREFETCH_AHEAD < count)
 			prefetch(worker, &requests[i + PREFETCH_AHEAD]);
+		if (i + BESIDE_AHEAD < count)
+			uds_volume_index_prefetch_beside(&worker->index->volume_index,
+											 &requests[i + BESIDE_AHEAD].name);
 		if (status == UDS_OK)
 			status = execute_request(worker, &requests[i]);
 		else

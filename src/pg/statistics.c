@@ -6,6 +6,7 @@
  */
 #include "postgres.h"
 
+#include "access/xlog.h"
 #include "datatype/timestamp.h"
 #include "fmgr.h"
 #include "funcapi.h"
@@ -34,7 +35,7 @@ put_counters(udspg_result_row *row, const uds_statistics *statistics, bool is_kn
 		statistics->entries_indexed,
 		statistics->tombstones,
 		statistics->collisions,
-		statistics->entries_discarded + statistics->entries_lost,
+		statistics->entries_discarded + statistics->entries_lost + statistics->entries_expired,
 		statistics->entries_expired,
 		statistics->overflows,
 		statistics->posts_found,
@@ -63,6 +64,7 @@ udspg_stats(PG_FUNCTION_ARGS)
 	uds_statistics statistics = { 0 };
 	char reason[UDS_ERROR_TEXT_BYTES];
 	TimestampTz stats_reset;
+	TimeLineID timeline = RecoveryInProgress() ? 0 : GetWALInsertionTimeLine();
 	TupleDesc descriptor;
 	uds_index *index;
 	uds_state state;
@@ -94,6 +96,7 @@ udspg_stats(PG_FUNCTION_ARGS)
 	udspg_result_row_put_time(&row, from_wall_clock(statistics.last_checkpoint));
 	udspg_result_row_put_time(&row, from_wall_clock(statistics.opened_at));
 	udspg_result_row_put_count(&row, statistics.generation, is_known);
+	udspg_result_row_put(&row, Int32GetDatum((int32) timeline), timeline == 0);
 	udspg_result_row_put_time(&row, udspg_shared_header->started_at);
 	stats_reset = (TimestampTz) pg_atomic_read_u64(&udspg_shared_header->stats_reset);
 	udspg_result_row_put_time(&row, stats_reset);

@@ -147,7 +147,7 @@ SELECT columns_are('uds_stats', ARRAY['state', 'reason', 'entries_indexed', 'tom
 	'dense_posts_found', 'sparse_posts_found', 'updates_found', 'updates_not_found', 'queries_found',
 	'queries_not_found', 'deletions_found', 'deletions_not_found', 'requests', 'window_size', 'oldest_chapter',
 	'newest_chapter', 'index_memory', 'cache_memory', 'queue_memory', 'volume_bytes', 'cache_hits', 'cache_misses',
-	'page_reads', 'bad_pages', 'last_checkpoint', 'last_recovery', 'generation', 'started_at', 'stats_reset']);
+	'page_reads', 'bad_pages', 'last_checkpoint', 'last_recovery', 'generation', 'timeline', 'started_at', 'stats_reset']);
 SELECT columns_are('uds_zones', ARRAY['zone', 'pid', 'records', 'chapter', 'open_records', 'open_capacity',
 	'is_full', 'requests', 'parked', 'rebalances', 'longest_pause']);
 SELECT col_type_is('uds_stats', attname, CASE

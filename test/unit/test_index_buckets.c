@@ -14,8 +14,7 @@
 
 #include <pthread.h>
 
-#include "../../src/engine/bucket.h"
-#include "../../src/engine/index_buckets.h"
+#include "../../src/engine/bucket_zones.h"
 #include "../support/generate.h"
 
 #define ADDRESS_SPACE (UINT64_C(1) << UDS_BUCKET_ADDRESS_BITS)
@@ -449,6 +448,9 @@ full_bucket_gives_its_oldest_to_the_side_table(void **state)
 	check_zones(index, 1);
 	counters = count_zones(index, 1);
 	assert_true(counters.lost > 0);
+	assert_true(uds_bucket_header(index->buckets + 77) & UDS_BUCKET_HAS_SIDE);
+	assert_true(index->zones[0].side.used <= index->zones[0].side.limit);
+	assert_true(index->zones[0].side.used * 5 <= uds_bucket_side_slots(&index->zones[0].side) * 4);
 	assert_int_equal(counters.records + counters.lost, NAMES);
 	assert_int_equal(counters.overflows, 0);
 	assert_int_equal(counters.rebalances, NAMES - 63 - counters.lost);
@@ -491,6 +493,7 @@ full_bucket_gives_its_oldest_to_the_side_table(void **state)
 		set_windows(index, 1, c, c);
 	assert_int_equal(count_zones(index, 1).records, 0);
 	assert_int_equal(count_zones(index, 1).bytes_used, 0);
+	assert_false(uds_bucket_header(index->buckets + 77) & UDS_BUCKET_HAS_SIDE);
 	check_zones(index, 1);
 	free(index);
 }
@@ -1183,6 +1186,110 @@ damaged_parts_stay_inside_memory(void **state)
 	free(index);
 }
 
+/* Load a part with one bucket changed. */
+static uds_status
+load_changed(uds_memory_stream *memory, const uds_bucket *bucket)
+{
+	uds_index_buckets *index = make_index(DAMAGE_RECORDS, DAMAGE_CHAPTERS, 2);
+	uint8_t *place = memory->data + 88;
+	uds_bucket good;
+	uds_status status;
+
+	memcpy(&good, place, sizeof(good));
+	memcpy(place, bucket, sizeof(*bucket));
+	uds_memory_stream_rewind(memory);
+	status = uds_index_buckets_load(index, &memory->stream);
+	memcpy(place, &good, sizeof(good));
+	free(index);
+	return status;
+}
+
+static void
+impossible_parts_are_refused(void **state)
+{
+	uds_memory_stream memory;
+	uds_bucket_shape shape;
+	uds_bucket good;
+	uds_bucket bad;
+	uint32_t header;
+	uint32_t count;
+	uint32_t gap;
+
+	(void) state;
+	make_part(&memory);
+	uds_bucket_shape_init(&shape, DAMAGE_CHAPTERS);
+	memcpy(&good, memory.data + 88, sizeof(good));
+	header = uds_bucket_header(&good);
+	count = uds_bucket_count(header);
+	gap = uds_bucket_trailing_zeros(~uds_bucket_get_vector(&good));
+	assert_int_equal(count, shape.slots);
+	/* Below the last entry, so that only the lowest bit is wrong when its one is put there. */
+	assert_true(uds_bucket_get_vector(&good) >> gap != 0);
+	assert_int_equal(load_changed(&memory, &good), UDS_OK);
+
+	/* One count, one head, one set bit, or a vector that does not begin with an entry. */
+	bad = good;
+	uds_bucket_set_header(&bad, header - (1 << 6));
+	assert_int_equal(load_changed(&memory, &bad), UDS_ERR_CORRUPT);
+	bad = good;
+	uds_bucket_set_header(&bad, header | 63);
+	assert_int_equal(load_changed(&memory, &bad), UDS_ERR_CORRUPT);
+	bad = good;
+	uds_bucket_set_header(&bad, header | UDS_BUCKET_SPARE);
+	assert_int_equal(load_changed(&memory, &bad), UDS_ERR_CORRUPT);
+	bad = good;
+	uds_bucket_set_vector(&bad, uds_bucket_get_vector(&good) | (uds_bucket_vector) 1 << 127);
+	assert_int_equal(load_changed(&memory, &bad), UDS_ERR_CORRUPT);
+	bad = good;
+	uds_bucket_set_vector(&bad, (uds_bucket_get_vector(&good) | (uds_bucket_vector) 1 << gap) - 1);
+	assert_int_equal(load_changed(&memory, &bad), UDS_ERR_CORRUPT);
+	/* A later base puts the last entry above the newest chapter. */
+	bad = good;
+	uds_bucket_set_header(&bad,
+	                      uds_bucket_make_header(header,
+	                                             uds_bucket_head(header),
+	                                             count,
+	                                             uds_bucket_epoch(header) + 5));
+	assert_int_equal(load_changed(&memory, &bad), UDS_ERR_CORRUPT);
+
+	/* Both marks. */
+	memory.data[memory.bytes - 1] ^= 1;
+	assert_int_equal(load_changed(&memory, &good), UDS_ERR_CORRUPT);
+	memory.data[memory.bytes - 1] ^= 1;
+	memory.data[0] ^= 1;
+	assert_int_equal(load_changed(&memory, &good), UDS_ERR_CORRUPT);
+	uds_memory_stream_free(&memory);
+}
+
+static void
+memory_that_makes_no_sense_is_noticed(void **state)
+{
+	uds_index_buckets *index = make_index(10, 1024, 1);
+	uds_name name = uds_generate_counter_name(9);
+	uds_bucket *bucket = index->buckets + uds_index_buckets_position(index, &name);
+	uds_index_entry entry;
+
+	(void) state;
+	set_windows(index, 1, 0, 100);
+	put_new(index, &name, 100);
+	entry = get(index, &name);
+	/* No bit for the entry. */
+	uds_bucket_set_vector(bucket, 0);
+	assert_int_equal(uds_index_buckets_get(index, &name, &entry), UDS_ERR_CORRUPT);
+	assert_int_equal(uds_index_buckets_check(index, 0), UDS_ERR_CORRUPT);
+	/* A chapter above the newest one. */
+	uds_bucket_set_vector(bucket, (uds_bucket_vector) 1 << 90);
+	assert_int_equal(uds_index_buckets_get(index, &name, &entry), UDS_ERR_CORRUPT);
+	/* A head that is no slot. */
+	uds_bucket_set_header(bucket, uds_bucket_header(bucket) | 63);
+	assert_int_equal(uds_index_buckets_get(index, &name, &entry), UDS_ERR_CORRUPT);
+	entry.kind = UDS_ENTRY_NONE;
+	assert_int_equal(uds_index_buckets_put(index, &entry, 100), UDS_ERR_CORRUPT);
+	assert_int_equal(uds_index_buckets_check(index, 0), UDS_ERR_CORRUPT);
+	uds_index_buckets_prefetch_side(index, &name);
+	free(index);
+}
+
 static void
 short_parts_leave_an_empty_index(void **state)
 {
@@ -1368,6 +1475,8 @@ main(void)
 		cmocka_unit_test(answers_equal_a_plain_map),
 		cmocka_unit_test(parts_load_into_every_zone_count),
 		cmocka_unit_test(damaged_parts_stay_inside_memory),
+		cmocka_unit_test(impossible_parts_are_refused),
+		cmocka_unit_test(memory_that_makes_no_sense_is_noticed),
 		cmocka_unit_test(short_parts_leave_an_empty_index),
 		cmocka_unit_test(failed_writes_are_reported),
 		cmocka_unit_test(parts_have_to_fit_each_other),
