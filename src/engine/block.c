@@ -3,6 +3,8 @@
  */
 #include "block.h"
 
+#define CLEAR_BYTES (16u << 20) /* between two questions whether to stop */
+
 /* Offsets of the parts behind the head. */
 typedef struct block_layout
 {
@@ -169,18 +171,13 @@ uds_config_init(uds_config *config, uint32_t memory_mb, uds_index_structure stru
 }
 
 static void
-lay_out_zone(uds_index *index, uint32_t number, uint8_t *shares, size_t share_bytes)
+lay_out_zone(uds_index *index, uint32_t number)
 {
 	uds_zone *zone = &index->zones[number];
 
-	zone->share_capacity =
-		uds_block_share_capacity(&index->geometry, index->config.zone_count);
 	zone->granted = 0;
 	for (uint32_t i = 0; i < UDS_CHAPTER_BUFFERS; i++)
-	{
-		zone->shares[i] = (uds_open_chapter *) (shares + i * share_bytes);
 		uds_open_chapter_init(zone->shares[i], zone->share_capacity);
-	}
 	atomic_store_explicit(&zone->is_full, 0, memory_order_relaxed);
 	atomic_store_explicit(&zone->newest, 0, memory_order_relaxed);
 }
@@ -205,6 +202,16 @@ set_constants(uds_index *index, const uds_config *config, const uds_geometry *ge
 	index->writer_image = base + layout->image;
 	index->image_bytes = layout->image_bytes;
 	index->writer_last_lists = (uint16_t *) (base + layout->last_lists);
+	for (uint32_t i = 0; i < config->zone_count; i++)
+	{
+		uds_zone *zone = &index->zones[i];
+		uint8_t *shares =
+			base + layout->shares + i * UDS_CHAPTER_BUFFERS * layout->share_bytes;
+
+		zone->share_capacity = uds_block_share_capacity(geometry, config->zone_count);
+		for (uint32_t j = 0; j < UDS_CHAPTER_BUFFERS; j++)
+			zone->shares[j] = (uds_open_chapter *) (shares + j * layout->share_bytes);
+	}
 }
 
 /* Zones are ranges of positions, and positions grow with the volume index field of a name. */
@@ -232,8 +239,21 @@ set_zone_limits(uds_index *index)
 	}
 }
 
+/* Clear memory, asking in between whether to stop: there may be gigabytes of it. */
+static uds_status
+clear_memory(uds_port *port, uint8_t *memory, size_t bytes)
+{
+	for (size_t done = 0; done < bytes; done += CLEAR_BYTES)
+	{
+		if (uds_port_should_stop(port))
+			return UDS_STOPPED;
+		memset(memory + done, 0, UDS_MIN(bytes - done, (size_t) CLEAR_BYTES));
+	}
+	return UDS_OK;
+}
+
 uds_status
-uds_block_lay_out(uds_index *index, const uds_config *config, bool is_zeroed)
+uds_block_lay_out(uds_index *index, uds_port *port, const uds_config *config, bool is_zeroed)
 {
 	uint8_t *base = (uint8_t *) index;
 	block_layout layout;
@@ -246,12 +266,18 @@ uds_block_lay_out(uds_index *index, const uds_config *config, bool is_zeroed)
 		return status;
 	if (atomic_load_explicit(&index->epoch, memory_order_relaxed) == 0)
 		set_constants(index, config, &geometry, &layout);
+	if (!is_zeroed)
+		status = clear_memory(port,
+							  base + layout.volume_index,
+							  layout.page_map - layout.volume_index);
+	if (status != UDS_OK)
+		return status;
 	status = uds_volume_index_init(&index->volume_index,
 								   base + layout.volume_index,
 								   &geometry,
 								   config->structure,
 								   config->zone_count,
-								   is_zeroed);
+								   true);
 	if (status != UDS_OK)
 		return status;
 	if (atomic_load_explicit(&index->epoch, memory_order_relaxed) == 0)
@@ -259,14 +285,17 @@ uds_block_lay_out(uds_index *index, const uds_config *config, bool is_zeroed)
 	uds_page_map_init(index->page_map, &index->geometry);
 	for (uint32_t i = 0; i < config->geometry.chapters; i++)
 	{
-		memset(&index->slots[i], 0, sizeof(index->slots[i]));
-		atomic_store_explicit(&index->slots[i].chapter, UDS_NO_CHAPTER, memory_order_relaxed);
+		uds_chapter_slot *slot = &index->slots[i];
+
+		/* Statistics may be read meanwhile. */
+		atomic_store_explicit(&slot->chapter, UDS_NO_CHAPTER, memory_order_relaxed);
+		atomic_store_explicit(&slot->generation, 0, memory_order_relaxed);
+		atomic_store_explicit(&slot->records, 0, memory_order_relaxed);
+		atomic_store_explicit(&slot->tombstones, 0, memory_order_relaxed);
+		atomic_store_explicit(&slot->damage, 0, memory_order_relaxed);
 	}
 	for (uint32_t i = 0; i < config->zone_count; i++)
-		lay_out_zone(index,
-					 i,
-					 base + layout.shares + i * UDS_CHAPTER_BUFFERS * layout.share_bytes,
-					 layout.share_bytes);
+		lay_out_zone(index, i);
 	uds_page_cache_init(index->page_cache, layout.cache_pages, config->geometry.page_bytes);
 	atomic_store_explicit(&index->bad_pages, 0, memory_order_relaxed);
 	atomic_store_explicit(&index->bad_pages_baseline, 0, memory_order_relaxed);

@@ -139,9 +139,10 @@ uint32_t uds_block_share_capacity(const uds_geometry *geometry, uint32_t zone_co
 /*
  * Lay out everything behind the head for config: empty volume index, page map, slots, shares, page
  * cache.  Sets epoch.  Caller: the writer, alone.  is_zeroed: the memory holds zeros.
+ * UDS_OK, UDS_STOPPED (while old contents were cleared), UDS_ERR_ARGUMENT.
  */
-UDS_MUST_CHECK uds_status uds_block_lay_out(uds_index *index, const uds_config *config,
-											bool is_zeroed);
+UDS_MUST_CHECK uds_status uds_block_lay_out(uds_index *index, uds_port *port,
+											const uds_config *config, bool is_zeroed);
 
 /* Begin with chapter newest open in every zone, all before it written or lost. */
 UDS_MUST_CHECK uds_status uds_block_begin_chapter(uds_index *index, uint64_t newest);

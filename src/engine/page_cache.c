@@ -102,7 +102,9 @@ uds_page_cache_init(uds_page_cache *cache, uint32_t pages, uint32_t page_bytes)
 	uint32_t shards = shards_for(pages);
 	uint32_t heads = heads_for(pages, shards);
 
-	memset(cache, 0, sizeof(*cache));
+	/* Field by field: anybody may read the number of reads meanwhile. */
+	atomic_store_explicit(&cache->reads, 0, memory_order_relaxed);
+	atomic_store_explicit(&cache->starved, 0, memory_order_relaxed);
 	cache->page_count = pages;
 	cache->page_bytes = page_bytes;
 	cache->shard_count = shards;
@@ -123,6 +125,7 @@ uds_page_cache_init(uds_page_cache *cache, uint32_t pages, uint32_t page_bytes)
 		page_shard *shard = &cache->shards[i];
 
 		uds_port_mutex_init(&shard->mutex);
+		shard->hand = 0;
 		shard->first_slot = (uint32_t) ((uint64_t) pages * i / shards);
 		shard->slot_count = (uint32_t) ((uint64_t) pages * (i + 1) / shards) - shard->first_slot;
 		shard->first_head = heads * i;

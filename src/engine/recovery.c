@@ -4,6 +4,8 @@
  * 1. All seals are read: one page per chapter tells what lies where.  Chapters that are not in this
  *    host's past are dropped.  The newest sealed chapter may be torn (its pages and its seal are
  *    synced together), so it is verified as a whole; older ones were synced before it was begun.
+ *    It is then written again: what was read may have come from the system's memory, after a kill
+ *    between write and sync or a sync that failed, and nothing may build on it before it is durable.
  * 2. The save is loaded, the other save if that one is damaged.
  * 3. Chapters since the save are replayed in order.  A name without entry gets a hint, as when it
  *    was posted.  A hint of another chapter may be this name's older version or another name's: the
@@ -143,6 +145,26 @@ verify_newest(uds_index *index, uds_volume *volume, uds_recovery_result *result)
 		result->damaged_chapters++;
 		result->sealed_chapters--;
 	}
+}
+
+/* Make the newest chapter durable by writing it completely; a sync alone would not do. */
+static uds_status
+rewrite_newest(uds_index *index, uds_volume *volume, uds_error *error)
+{
+	uint64_t newest = newest_sealed(index);
+	uds_status status;
+
+	if (newest == UDS_NO_CHAPTER)
+		return UDS_OK;
+	status = uds_volume_read_pages(volume,
+								   uds_geometry_physical_chapter(&index->geometry, newest),
+								   0,
+								   index->geometry.pages_per_chapter,
+								   index->writer_image,
+								   error);
+	if (status != UDS_OK)
+		return status;
+	return uds_volume_write_chapter(volume, newest, index->writer_image, error);
 }
 
 /* ---- replay ----------------------------------------------------------------------------------- */
@@ -408,10 +430,10 @@ lay_out_again(uds_index *index, uds_volume *volume)
 {
 	uds_config config = index->config;
 	uds_recovery_result ignored = { 0 };
-	uds_status status = uds_block_lay_out(index, &config, false);
+	uds_status status = uds_block_lay_out(index, volume->port, &config, false);
 
 	if (status != UDS_OK)
-		return UDS_ERR_INTERNAL;
+		return status == UDS_STOPPED ? UDS_STOPPED : UDS_ERR_INTERNAL;
 	status = scan_seals(index, volume, &ignored);
 	return status == UDS_OK ? verify_newest(index, volume, &ignored) : status;
 }
@@ -518,7 +540,7 @@ tell_missing(const replay *state)
 }
 
 uds_status
-uds_recovery_run(uds_index *index, uds_volume *volume, const uds_control *control,
+uds_recovery_run(uds_index *index, uds_volume *volume, const uds_control *control, bool is_clean,
 				 uds_recovery_result *result, uds_error *error)
 {
 	replay state = { .index = index, .volume = volume, .result = result };
@@ -531,6 +553,8 @@ uds_recovery_run(uds_index *index, uds_volume *volume, const uds_control *contro
 	status = scan_seals(index, volume, result);
 	if (status == UDS_OK)
 		status = verify_newest(index, volume, result);
+	if (status == UDS_OK && !is_clean)
+		status = rewrite_newest(index, volume, error);
 	if (status == UDS_OK)
 		status = load_save(index, volume, control, &state.loaded, &has_surplus, result);
 	if (status != UDS_OK)

@@ -28,13 +28,14 @@ typedef struct uds_recovery_result
  * damaged half way).  All zones belong to the caller, the writer; afterwards they can go on with
  * chapter result->newest open.
  *
- * control  valid_save, save_number
+ * control   valid_save, save_number
+ * is_clean  the files were closed in order: everything in them is durable
  *
  * UDS_OK, UDS_STOPPED (start over with a fresh block), UDS_ERR_IO, UDS_ERR_NO_SPACE,
  * UDS_ERR_INTERNAL
  */
 UDS_MUST_CHECK uds_status uds_recovery_run(uds_index *index, uds_volume *volume,
-										   const uds_control *control,
+										   const uds_control *control, bool is_clean,
 										   uds_recovery_result *result, uds_error *error);
 
 #pragma GCC visibility pop

@@ -31,6 +31,7 @@ struct uds_writer
 	uds_control control;
 	bool has_control; /* control is what the file says */
 	bool has_zones;   /* all zones belong to this writer */
+	bool is_clean;    /* the files that were opened had been closed in order */
 };
 
 #define WAIT_MS 20
@@ -339,6 +340,7 @@ open_files(uds_writer *writer, uds_error *error)
 		return uds_error_set(error, UDS_ERR_CORRUPT, 0, "volume is missing");
 	if (status != UDS_OK)
 		return status;
+	writer->is_clean = writer->control.state == UDS_CONTROL_CLEAN;
 	writer->control.generation++;
 	status = write_control(writer, UDS_CONTROL_RUNNING, error);
 	if (status != UDS_OK)
@@ -526,12 +528,20 @@ recover(uds_writer *writer, uds_error *error)
 	bool is_zeroed = atomic_load_explicit(&index->epoch, memory_order_relaxed) == 0;
 	uds_recovery_result result;
 	uint64_t bytes;
-	uds_status status = uds_block_lay_out(index, &writer->config, is_zeroed);
+	uds_status status = uds_block_lay_out(index, writer->port, &writer->config, is_zeroed);
 
+	if (status == UDS_STOPPED)
+		return status;
 	if (status != UDS_OK)
 		return uds_error_set(error, UDS_ERR_ARGUMENT, 0, "configuration is not valid");
 	writer->volume.slots = index->slots;
-	status = uds_recovery_run(index, &writer->volume, &writer->control, &result, error);
+	status = uds_recovery_run(index,
+							  &writer->volume,
+							  &writer->control,
+							  writer->is_clean,
+							  &result,
+							  error);
+	writer->is_clean = false;
 	if (status == UDS_OK)
 		status = uds_port_file_size(writer->port, writer->volume.file, &bytes, error);
 	if (status != UDS_OK)

@@ -16,8 +16,8 @@
 #include <stdio.h>
 
 #define PARKED_HEADS   4096 /* hash chains of parked requests; a power of two */
-#define PREFETCH_AHEAD 16   /* requests between the prefetch for a name and its lookup */
-#define BESIDE_AHEAD   6    /* the same for what is found through the first lines */
+#define PREFETCH_AHEAD 10   /* requests between the prefetch for a name and its lookup */
+#define BESIDE_AHEAD   4    /* the same for what is found through the first lines */
 #define SERVES_PER_TURN 64  /* page reads of one uds_zone_advance */
 
 /* uds_request.stage: what is known from an earlier run. */
@@ -947,6 +947,8 @@ run_reading(uds_zone_worker *worker, bool *has_progress)
 		uds_status status;
 
 		next = request->next;
+		if (next != NULL && next->next != NULL)
+			uds_volume_index_prefetch(&worker->index->volume_index, &next->next->name);
 		/* Most pages that are waited for are still on their way. */
 		if (request->page_slot != UDS_PAGE_SLOT_NONE &&
 			uds_page_cache_poll(worker->index->page_cache, request->page_slot, &data) ==
