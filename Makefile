@@ -7,7 +7,7 @@
 #   make tap                TAP tests; they start their own servers (not as root)
 #   make engine             the index alone: build/libuds_engine.a
 #   make unit               tests of the engine; SANITIZE=address,undefined or SANITIZE=thread
-#   make simulate           seeded crash and interleaving search; SEEDS=number of runs
+#   make simulate           seeded crash and interleaving search; SEEDS=number of runs or HOURS=
 #   make fuzz               libFuzzer targets; FUZZ_SECONDS=seconds for each
 #   make bench              benchmarks, with the conditions they ran under
 #   make format             write the layout of .clang-format; check-format compares
@@ -139,13 +139,18 @@ unit:
 
 # ---- simulation -------------------------------------------------------------------------------
 
+# SEEDS runs from FIRST on, or as many as fit into HOURS.
 SEEDS ?= 1000
+FIRST ?= 1
+HOURS ?=
 
 sim_directory := build/sim$(SANITIZE_NAME)
-SIM_SOURCES   := $(sort $(wildcard test/sim/*.c)) \
-                 $(filter-out test/support/port_posix.c,$(sort $(wildcard test/support/*.c)))
+SIM_SUPPORT   := crc32c generate port_sim sim_disk
+SIM_SOURCES   := $(sort $(wildcard test/sim/*.c)) $(SIM_SUPPORT:%=test/support/%.c)
 
-$(eval $(call variant_rules,$(sim_directory),$$(CC),-O2 -DUDS_ASSERTIONS $(SANITIZE_FLAGS)))
+# Each basic block of the engine calls the simulation, which may go on elsewhere there.
+$(eval $(call variant_rules,$(sim_directory),$$(CC),-O2 -DUDS_ASSERTIONS $(SANITIZE_FLAGS) \
+	$$(if $$(filter src/engine/%,$$<),-fsanitize-coverage=trace-pc)))
 
 $(sim_directory)/simulate: $(patsubst %.c,$(sim_directory)/%.o,$(SIM_SOURCES)) \
                            $(sim_directory)/libuds_engine.a
@@ -153,7 +158,7 @@ $(sim_directory)/simulate: $(patsubst %.c,$(sim_directory)/%.o,$(SIM_SOURCES)) \
 
 .PHONY: simulate
 simulate: $(sim_directory)/simulate
-	$< $(SEEDS)
+	$< --first $(FIRST) $(if $(HOURS),--hours $(HOURS),--seeds $(SEEDS))
 
 # ---- fuzzing ------------------------------------------------------------------------------------
 
@@ -162,11 +167,15 @@ FUZZ_CC      ?= $(if $(CLANG),$(CLANG),clang)
 FUZZ_TARGETS := $(patsubst test/fuzz/%.c,%,$(sort $(wildcard test/fuzz/fuzz_*.c)))
 FUZZ_FLAGS   := -fsanitize=address,undefined -fno-sanitize-recover=all
 
-$(eval $(call variant_rules,build/fuzz,$$(FUZZ_CC),-O1 -fsanitize=fuzzer-no-link $(FUZZ_FLAGS)))
+$(eval $(call variant_rules,build/fuzz,$$(FUZZ_CC),-O1 -DUDS_ASSERTIONS \
+	-fsanitize=fuzzer-no-link $(FUZZ_FLAGS)))
 
 build/fuzz/libsupport.a: $(patsubst %.c,build/fuzz/%.o,$(UNIT_SUPPORT))
 	@rm -f $@
 	$(AR) crs $@ $^
+
+# Messages are declared with the types of the server.
+build/fuzz/test/fuzz/fuzz_message.o: ENGINE_CFLAGS += -isystem $(includedir_server)
 
 build/fuzz/fuzz_%: build/fuzz/test/fuzz/fuzz_%.o build/fuzz/libsupport.a build/fuzz/libuds_engine.a
 	$(FUZZ_CC) -fsanitize=fuzzer $(FUZZ_FLAGS) -o $@ $< \

@@ -42,6 +42,7 @@ typedef struct udspg_channel
 	/* atomic: udspg_channel_state; exchanges are full barriers */
 	pg_attribute_aligned(64) pg_atomic_uint32 state;
 	pg_atomic_uint32 is_sending; /* atomic: by the session, see above */
+	pg_atomic_uint32 is_polling; /* atomic: by the session, it polls before it sleeps; a hint */
 } udspg_channel;
 
 /* One process's ends of a channel. */

@@ -45,6 +45,8 @@ struct uds_port_file
 
 static uds_port_file files[UDSPG_PORT_FILES_MAX];
 
+bool udspg_port_has_reset_latch = false;
+
 /* What an error changes on its way to PG_CATCH. */
 typedef struct udspg_port_guard
 {
@@ -215,8 +217,8 @@ uds_port_wait(uds_port *port, uint32_t timeout_ms)
 	}
 	PG_END_TRY();
 
-	/* The loop of the worker looks at everything before it sleeps, so no wake-up is lost. */
 	ResetLatch(MyLatch);
+	udspg_port_has_reset_latch = true;
 	if (events & WL_POSTMASTER_DEATH)
 		udspg_worker_stop_requested = true;
 	if ((events & WL_POSTMASTER_DEATH) || uds_port_should_stop(port))

@@ -16,6 +16,12 @@ struct uds_port
 	uint64 deadline_ns;
 };
 
+/*
+ * The engine has waited on the latch and reset it.  What it was set for may not be the engine's
+ * business: a worker looks at everything once more before it sleeps.
+ */
+extern bool udspg_port_has_reset_latch;
+
 extern void udspg_port_init(uds_port *port, uds_worker_id worker);
 
 /* From now on should_stop is false until this many seconds have passed, and true after that. */

@@ -59,10 +59,11 @@ static struct
 	bool is_claimed;
 	bool has_callback;
 	uint32 slot;
+	bool is_polling; /* the channels say so */
 	udspg_message_header *message; /* room for the largest one */
 	udspg_poll poll;
 	udspg_session_channel channels[UDS_ZONES_MAX];
-} session;
+} session = { .poll = { .tries_in_row = 8, .try_factor = 5 } };
 
 /* A running call of udspg_session_execute. */
 typedef struct udspg_call
@@ -379,6 +380,17 @@ udspg_session_receive(udspg_call *call, uint32 zone)
 
 /* ---- requests ----------------------------------------------------------------------------------- */
 
+/* Tell the workers whether this session polls for replies or sleeps; rarely a change. */
+static void
+udspg_session_tell_polling(bool is_polling)
+{
+	if (session.is_polling == is_polling)
+		return;
+	session.is_polling = is_polling;
+	for (uint32 zone = 0; zone < udspg_shared_header->zone_count; zone++)
+		pg_atomic_write_u32(&udspg_shared_channel(session.slot, zone)->is_polling, is_polling);
+}
+
 static void
 udspg_session_sleep(udspg_call *call)
 {
@@ -389,6 +401,7 @@ udspg_session_sleep(udspg_call *call)
 	if (left == 0)
 		udspg_session_throw_timeout(true);
 	pg_atomic_write_u64(&slot->waits, pg_atomic_read_u64(&slot->waits) + 1);
+	udspg_session_tell_polling(false);
 	udspg_poll_count_out();
 	events = WaitLatch(MyLatch,
 	                   WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH,
@@ -410,8 +423,9 @@ udspg_session_poll(udspg_call *call)
 {
 	bool has_paid = false;
 
-	if (!udspg_poll_begin(&session.poll))
+	if (!udspg_poll_begin(&session.poll, false))
 		return false;
+	udspg_session_tell_polling(true);
 	while (!has_paid && udspg_poll_goes_on(&session.poll))
 	{
 		CHECK_FOR_INTERRUPTS();

@@ -19,6 +19,7 @@
 #include "utils/pidfile.h"
 
 #include "compat.h"
+#include "port_pg.h"
 #include "settings.h"
 #include "shared.h"
 #include "worker.h"
@@ -142,6 +143,11 @@ udspg_worker_sleep(long timeout_ms)
 {
 	int events = WL_LATCH_SET | WL_EXIT_ON_PM_DEATH;
 
+	if (udspg_port_has_reset_latch)
+	{
+		udspg_port_has_reset_latch = false;
+		return;
+	}
 	if (timeout_ms >= 0)
 		events |= WL_TIMEOUT;
 	(void) WaitLatch(MyLatch, events, timeout_ms, udspg_compat_wait_event(UDSPG_WAIT_WORKER_IDLE));

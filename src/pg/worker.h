@@ -30,7 +30,11 @@ extern void udspg_worker_start(uds_worker_id worker, void (*detach)(void));
 /* Between two turns, outside of the engine: barriers, new settings, other interrupts.  May throw. */
 extern void udspg_worker_process_interrupts(void);
 
-/* Sleep until the latch is set, or at most timeout_ms if that is not negative; resets the latch. */
+/*
+ * Sleep until the latch is set, or at most timeout_ms if that is not negative; resets the latch.
+ * Returns at once when the engine has reset it before: to be called in a loop that looks at
+ * everything.
+ */
 extern void udspg_worker_sleep(long timeout_ms);
 
 /* What pg_stat_activity shows.  NULL: idle. */

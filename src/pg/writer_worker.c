@@ -195,6 +195,7 @@ udspg_writer_worker_do_work(void)
 	if (uds_status_is_error(status) && strcmp(writer.failure, error.message) != 0)
 	{
 		strlcpy(writer.failure, error.message, sizeof(writer.failure));
+		udspg_shared_set_hint(error.hint);
 		udspg_report(WARNING, status, &error);
 	}
 	else if (status == UDS_OK)
@@ -269,5 +270,6 @@ udspg_writer_worker_main(Datum argument)
 			continue;
 		udspg_worker_report_activity(NULL);
 		udspg_worker_sleep(-1);
+		udspg_worker_report_activity("writing chapters");
 	}
 }

@@ -71,6 +71,7 @@ static struct
 	uds_port port;
 	uds_zone_worker *worker; /* NULL before and after it is attached */
 	udspg_poll poll;
+	bool is_expected; /* the session that was answered last was polling for it */
 	bool executes; /* this turn the zone is ours */
 	bool is_leaving;
 	udspg_zone_channel *channels; /* by slot */
@@ -253,23 +254,34 @@ udspg_zone_worker_receive(udspg_zone_channel *channel, void **message, Size *byt
 	return result == SHM_MQ_SUCCESS;
 }
 
-/* Copy a message into the requests of a batch; false when it is not sound. */
+/* Does a request belong here?  Before the index is laid out, none does. */
+static bool
+udspg_zone_worker_is_own(const uds_name *name)
+{
+	if (uds_index_state(udspg_index()) == UDS_STATE_NONE)
+		return false;
+	return udspg_shared_header->zone_count == 1 ||
+	       uds_index_zone_of(udspg_index(), name) == zone.number;
+}
+
+/*
+ * Copy a message into the requests of a batch; false when it is not sound.  What is checked is the
+ * copy: the session can still write in the ring.
+ */
 static bool
 udspg_zone_worker_copy_requests(udspg_zone_batch *batch, const udspg_request_item *items)
 {
-	bool is_only_zone = udspg_shared_header->zone_count == 1;
-
 	for (uint32 i = 0; i < batch->count; i++)
 	{
 		uds_request *request = &batch->requests[i];
+		udspg_request_item item = items[i];
 
-		request->operation = items[i].operation;
-		request->name = items[i].name;
-		request->metadata = items[i].metadata;
-		request->owner = batch;
-		if (!udspg_message_item_is_sound(&items[i]) ||
-		    (!is_only_zone && uds_index_zone_of(udspg_index(), &request->name) != zone.number))
+		if (!udspg_message_item_is_sound(&item) || !udspg_zone_worker_is_own(&item.name))
 			return false;
+		request->operation = item.operation;
+		request->name = item.name;
+		request->metadata = item.metadata;
+		request->owner = batch;
 	}
 	return true;
 }
@@ -279,23 +291,26 @@ static void
 udspg_zone_worker_take_message(udspg_zone_channel *channel, int place, const void *message,
                                Size bytes)
 {
-	const udspg_message_header *header = message;
+	udspg_message_header header = { 0 };
 	udspg_zone_batch *batch;
 
-	if (!udspg_message_request_is_sound(header, bytes, udspg_shared_header->batch_max))
+	memcpy(&header, message, Min(bytes, sizeof(header)));
+	if (!udspg_message_request_is_sound(&header, bytes, udspg_shared_header->batch_max))
 	{
 		udspg_zone_worker_break_channel(channel, "malformed message");
 		return;
 	}
-	batch = udspg_zone_worker_batch_claim(header->count);
+	batch = udspg_zone_worker_batch_claim(header.count);
 	if (batch == NULL)
 	{
 		udspg_zone_worker_break_channel(channel, "out of memory");
 		return;
 	}
 	batch->channel = channel;
-	batch->batch_id = header->batch_id;
-	if (!udspg_zone_worker_copy_requests(batch, (const udspg_request_item *) (header + 1)))
+	batch->batch_id = header.batch_id;
+	if (!udspg_zone_worker_copy_requests(batch,
+	                                     (const udspg_request_item *) ((const char *) message +
+	                                                                   sizeof(header))))
 	{
 		udspg_zone_worker_batch_release(batch);
 		udspg_zone_worker_break_channel(channel, "malformed request");
@@ -454,6 +469,9 @@ udspg_zone_worker_batch_answered(udspg_zone_batch *batch, uint32 answered)
 		return;
 	}
 	udspg_zone_worker_write_reply(batch);
+	zone.is_expected = pg_atomic_read_u32(&udspg_shared_channel(udspg_zone_worker_slot_of(channel),
+	                                                            zone.number)
+	                                           ->is_polling) != 0;
 	is_first = channel->replies.first == NULL;
 	udspg_zone_worker_queue_put(&channel->replies, batch);
 	if (!is_first)
@@ -684,7 +702,7 @@ udspg_zone_worker_poll(void)
 	uint32 words = udspg_shared_header->bitmap_words;
 	bool has_paid = false;
 
-	if (!udspg_poll_begin(&zone.poll))
+	if (!udspg_poll_begin(&zone.poll, zone.is_expected))
 		return false;
 	while (!has_paid && !InterruptPending && !udspg_worker_stop_requested &&
 	       udspg_poll_goes_on(&zone.poll))
@@ -705,6 +723,8 @@ udspg_zone_worker_main(Datum argument)
 	udspg_port_init(&zone.port, UDS_WORKER_ZONE + zone.number);
 	udspg_zone_worker_attach();
 	udspg_zone_worker_take_over();
+	zone.poll.tries_in_row = 1;
+	zone.poll.try_factor = 1;
 	udspg_poll_count_in();
 
 	for (;;)

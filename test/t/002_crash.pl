@@ -41,7 +41,7 @@ is(uds_post_range($node, 'sealed', 1, $posted), $posted, 'all are after they wer
 
 # A crashed backend takes shared memory with it: the index recovers in the same way.
 $node->safe_psql('postgres', 'SELECT uds_checkpoint()');
-my $session = $node->background_psql('postgres', on_error_stop => 0);
+my $session = uds_session($node);
 my $pid = $session->query_safe('SELECT pg_backend_pid()');
 my $writer = uds_worker_pid($node, 'uds chapter writer');
 kill 'KILL', $pid;

@@ -11,7 +11,7 @@ use UdsCluster;
 my $rounds = $ENV{UDS_RESTART_ROUNDS} // 100;
 my $session_count = 8;
 
-my $node = uds_cluster('workers', 'uds.memory = 32MB');
+my $node = uds_cluster('workers', 'uds.memory = 32MB', 'uds.zones = 2');
 $node->start;
 uds_prepare($node);
 
@@ -44,14 +44,14 @@ $node->safe_psql('postgres', q{
 my @sessions;
 for my $number (1 .. $session_count)
 {
-	my $session = $node->background_psql('postgres');
+	my $session = uds_session($node);
 	my $pid = $session->query_safe('SELECT pg_backend_pid()');
 
 	$session->query_until(qr/started/, "\\echo started\nCALL work('session$number', 0);\n");
 	push @sessions, { psql => $session, pid => $pid };
 }
 
-my @workers = ('uds zone 0', 'uds chapter writer');
+my @workers = ('uds zone 0', 'uds zone 1', 'uds chapter writer');
 for my $round (1 .. $rounds)
 {
 	my %pid = map { $_ => uds_worker_pid($node, $_) } @workers;

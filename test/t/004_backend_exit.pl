@@ -30,7 +30,7 @@ my $is_waiting = q{SELECT count(*) = 1 FROM pg_stat_activity
 
 # ---- statement_timeout and cancel -----------------------------------------------------------
 
-my $session = $node->background_psql('postgres', on_error_stop => 0);
+my $session = uds_session($node);
 my $pid = $session->query_safe('SELECT pg_backend_pid()');
 is($session->query_safe("SELECT uds_peek(digest_of('known', 1)) = metadata_of(1)"),
 	't', 'the session has its channel');
@@ -84,7 +84,7 @@ is($session->query_safe($wrong_answers), 0, 'right answers after 50 cancelled ba
 
 for my $try (1 .. 3 * $slots)
 {
-	my $victim = $node->background_psql('postgres', on_error_stop => 0);
+	my $victim = uds_session($node);
 	my $victim_pid = $victim->query_safe('SELECT pg_backend_pid()');
 
 	$victim->query_safe("SELECT uds_peek(digest_of('known', 1))");
@@ -104,7 +104,7 @@ is($node->safe_psql('postgres', $wrong_answers), 0, 'a new session finds a slot'
 
 # ---- more sessions than slots --------------------------------------------------------------------
 
-my @others = map { $node->background_psql('postgres', on_error_stop => 0) } 2 .. $slots;
+my @others = map { uds_session($node) } 2 .. $slots;
 is($_->query_safe("SELECT uds_peek(digest_of('known', 2)) = metadata_of(2)"), 't', 'a slot each')
   for @others;
 my ($status, undef, $stderr) =

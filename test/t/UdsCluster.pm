@@ -14,7 +14,8 @@ use Test::More;
 
 our @EXPORT = qw(
   uds_cluster uds_prepare uds_post_range uds_count_known uds_count_wrong uds_state
-  uds_wait_for_state uds_worker_pid uds_wait_for_other_pid uds_kill_and_start
+  uds_wait_for_state uds_worker_pid uds_wait_for_other_pid uds_kill_and_start uds_session
+  uds_directory uds_count_in_log uds_count_answers uds_wait_for_crash_restart
 );
 
 # A server that is not started yet; further arguments are lines of its configuration.
@@ -82,6 +83,19 @@ sub uds_count_wrong
 		  . "WHERE metadata IS NOT NULL AND metadata <> metadata_of(number)");
 }
 
+# Both at once, in batches: (known, known with wrong metadata).
+sub uds_count_answers
+{
+	my ($node, $word, $first, $last) = @_;
+
+	return split /\|/, $node->safe_psql('postgres', qq{
+		SELECT count(metadata),
+		       count(*) FILTER (WHERE metadata <> metadata_of($first + place - 1))
+		FROM (SELECT uds_peek_many(array_agg(digest_of('$word', number) ORDER BY number)) answers
+		      FROM generate_series($first, $last) number) asked,
+		     unnest(answers) WITH ORDINALITY answer(metadata, place)});
+}
+
 # State and reason.
 sub uds_state
 {
@@ -98,6 +112,16 @@ sub uds_wait_for_state
 	  or die "uds does not become $state, but is " . uds_state($node);
 }
 
+# A session that goes on after errors; its time limit is that of a query.
+sub uds_session
+{
+	my ($node) = @_;
+	my $session = $node->background_psql('postgres', on_error_stop => 0);
+
+	$session->set_query_timer_restart;
+	return $session;
+}
+
 # SIGKILL the postmaster and start the server again, as soon as the processes that it left are gone.
 sub uds_kill_and_start
 {
@@ -112,6 +136,34 @@ sub uds_kill_and_start
 		select(undef, undef, undef, 0.1);
 	}
 	die 'the server does not start after SIGKILL';
+}
+
+# After a process was killed: wait until the server has started its processes anew.  Asking it
+# meanwhile would break the pipe to a client that gives up.
+sub uds_wait_for_crash_restart
+{
+	my ($node, $log_offset) = @_;
+
+	$node->wait_for_log(
+		qr/all server processes terminated; reinitializing.*ready to accept connections/s,
+		$log_offset);
+}
+
+# Where the files of the index are, unless uds.directory says otherwise.
+sub uds_directory
+{
+	my ($node) = @_;
+
+	return $node->data_dir . '/uds';
+}
+
+# How many lines of the server's log match, from an offset on.
+sub uds_count_in_log
+{
+	my ($node, $pattern, $offset) = @_;
+	my $log = PostgreSQL::Test::Utils::slurp_file($node->logfile, $offset // 0);
+
+	return scalar(() = $log =~ /$pattern/g);
 }
 
 # Process id of a worker by its name, empty when it does not run.
