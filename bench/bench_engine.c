@@ -22,9 +22,9 @@
 #include "../test/support/generate.h"
 #include "../test/support/port_posix.h"
 
-#define BATCH      256
-#define STREAM     (4u << 20) /* requests of one figure */
-#define RUNS_MAX   15
+#define BATCH    256
+#define STREAM   (4u << 20) /* requests of one figure */
+#define RUNS_MAX 15
 
 typedef struct bench
 {
@@ -124,11 +124,11 @@ open_index(bench *b)
 
 	b->index = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
 	if (uds_writer_open(b->writer_memory,
-						b->index,
-						&b->writer_port,
-						&b->config,
-						&b->writer,
-						&error) != UDS_OK)
+	                    b->index,
+	                    &b->writer_port,
+	                    &b->config,
+	                    &b->writer,
+	                    &error) != UDS_OK)
 		fatal("open", &error);
 	if (uds_zone_attach(b->zone_memory, b->index, &b->zone_port, 0, &b->zone, &error) != UDS_OK)
 		fatal("attach", &error);
@@ -279,8 +279,8 @@ bench_queries(bench *b, const uds_sizes *sizes, int runs)
 		last[run] = execute(b, in_chapter);
 		if (count_found(b, in_chapter) != in_chapter)
 			printf("only %u of %u names of the last chapter found\n",
-				   count_found(b, in_chapter),
-				   in_chapter);
+			       count_found(b, in_chapter),
+			       in_chapter);
 		for (uint32_t i = 0; i < known_count; i++)
 			prepare(b, i, b->next_name - 1 - uds_random_below(&random, window), UDS_PEEK);
 		known[run] = execute(b, known_count);
@@ -363,9 +363,9 @@ main(int argc, char **argv)
 				break;
 			default:
 				fprintf(stderr,
-						"usage: %s [-s buckets|lists] [-m MB] [-w windows] [-d directory] "
-						"[-r runs]\n",
-						argv[0]);
+				        "usage: %s [-s buckets|lists] [-m MB] [-w windows] [-d directory] "
+				        "[-r runs]\n",
+				        argv[0]);
 				return 2;
 		}
 	}
@@ -373,7 +373,7 @@ main(int argc, char **argv)
 	posix_host_init(&b.host, directory);
 	b.host.is_quiet = true;
 	if (uds_config_init(&b.config, memory_mb, structure, false, 1, 16 << 20, &error) != UDS_OK ||
-		uds_config_sizes(&b.config, &sizes) != UDS_OK)
+	    uds_config_sizes(&b.config, &sizes) != UDS_OK)
 		fatal("configuration", &error);
 	b.writer_port = posix_port(&b.host, UDS_WORKER_WRITER);
 	b.zone_port = posix_port(&b.host, UDS_WORKER_ZONE);
@@ -381,22 +381,22 @@ main(int argc, char **argv)
 	b.zone_memory = calloc(1, uds_zone_worker_size());
 	b.requests = calloc(STREAM, sizeof(uds_request));
 	printf("engine: uds.memory = %uMB, uds.index = %s, one zone, batches of %d, page cache 16MB, "
-		   "window %llu records\n\n",
-		   memory_mb,
-		   structure == UDS_STRUCTURE_LISTS ? "lists" : "buckets",
-		   BATCH,
-		   (unsigned long long) sizes.window);
+	       "window %llu records\n\n",
+	       memory_mb,
+	       structure == UDS_STRUCTURE_LISTS ? "lists" : "buckets",
+	       BATCH,
+	       (unsigned long long) sizes.window);
 	printf("| %-58s | %-16s |\n|---|---|\n", "figure", "median");
 	(void) open_index(&b);
 	bench_posts(&b, &sizes, runs, windows);
 	bench_queries(&b, &sizes, runs);
 	uds_index_statistics(b.index, &statistics);
 	row("memory per record of the window",
-		(double) statistics.index_memory / (double) sizes.window,
-		"B");
+	    (double) statistics.index_memory / (double) sizes.window,
+	    "B");
 	row("volume per record of the window",
-		(double) statistics.volume_bytes / (double) sizes.window,
-		"B");
+	    (double) statistics.volume_bytes / (double) sizes.window,
+	    "B");
 	save = close_index(&b, true);
 	row("save at the end", save, "s");
 	load = open_index(&b);
@@ -415,15 +415,15 @@ main(int argc, char **argv)
 	uds_index_statistics(b.index, &statistics);
 	row("open without a save, every chapter replayed", rebuild, "s");
 	row("  per record",
-		rebuild * 1e6 / ((double) statistics.recovery_chapters *
-						 (double) sizes.records_per_chapter),
-		"us");
+	    rebuild * 1e6 /
+	        ((double) statistics.recovery_chapters * (double) sizes.records_per_chapter),
+	    "us");
 	printf("\nnames found that were posted as new: %llu; entries lost %llu, overflows %llu, "
-		   "bad pages %llu\n",
-		   (unsigned long long) b.found,
-		   (unsigned long long) statistics.entries_lost,
-		   (unsigned long long) statistics.overflows,
-		   (unsigned long long) statistics.bad_pages);
+	       "bad pages %llu\n",
+	       (unsigned long long) b.found,
+	       (unsigned long long) statistics.entries_lost,
+	       (unsigned long long) statistics.overflows,
+	       (unsigned long long) statistics.bad_pages);
 	(void) close_index(&b, false);
 	posix_remove_directory(directory);
 	return 0;

@@ -49,7 +49,7 @@ uds_bits_set(uint8_t *bytes, uint64_t offset, uint32_t width, uint64_t value)
  * a destination bit is touched.
  */
 void uds_bits_move(uint8_t *to, uint64_t to_offset, const uint8_t *from, uint64_t from_offset,
-				   uint64_t count);
+                   uint64_t count);
 
 /* Clear count bits, touching no byte outside them. */
 void uds_bits_clear(uint8_t *bytes, uint64_t offset, uint64_t count);

@@ -51,28 +51,26 @@ plan(const uds_config *config, const uds_geometry *geometry, block_layout *layou
 {
 	uint32_t records = geometry->records_per_chapter;
 	uint64_t cache_pages = config->page_cache_bytes / geometry->parameters.page_bytes;
-	size_t volume_index =
-		uds_volume_index_size(geometry, config->structure, config->zone_count);
+	size_t volume_index = uds_volume_index_size(geometry, config->structure, config->zone_count);
 
 	memset(layout, 0, sizeof(*layout));
 	if (volume_index == 0)
 		return UDS_ERR_ARGUMENT;
 	layout->cache_pages =
 		(uint32_t) UDS_MIN(UDS_MAX(cache_pages, UDS_PAGE_CACHE_PAGES_MIN), UINT32_MAX / 2);
-	layout->cache_bytes =
-		uds_page_cache_size(layout->cache_pages, geometry->parameters.page_bytes);
+	layout->cache_bytes = uds_page_cache_size(layout->cache_pages, geometry->parameters.page_bytes);
 	layout->share_bytes =
 		uds_open_chapter_size(uds_block_share_capacity(geometry, config->zone_count));
-	layout->image_bytes = UDS_MAX((size_t) geometry->pages_per_chapter *
-									  geometry->parameters.page_bytes,
-								  (size_t) UDS_IMAGE_BYTES_MIN);
+	layout->image_bytes =
+		UDS_MAX((size_t) geometry->pages_per_chapter * geometry->parameters.page_bytes,
+	            (size_t) UDS_IMAGE_BYTES_MIN);
 	append(&layout->total, sizeof(uds_index));
 	layout->volume_index = append(&layout->total, volume_index);
 	layout->page_map = append(&layout->total, uds_page_map_size(geometry));
 	layout->slots =
 		append(&layout->total, geometry->parameters.chapters * sizeof(uds_chapter_slot));
-	layout->shares = append(&layout->total,
-							layout->share_bytes * UDS_CHAPTER_BUFFERS * config->zone_count);
+	layout->shares =
+		append(&layout->total, layout->share_bytes * UDS_CHAPTER_BUFFERS * config->zone_count);
 	layout->refs = append(&layout->total, records * sizeof(uds_record_ref));
 	layout->scratch = append(&layout->total, uds_chapter_index_size(geometry));
 	layout->image = append(&layout->total, layout->image_bytes);
@@ -92,7 +90,7 @@ check_config(const uds_config *config, uds_geometry *geometry)
 		return UDS_ERR_ARGUMENT;
 	/* A chapter number and a count of records share a word of the claims. */
 	if (geometry->records_per_chapter >= 1u << UDS_CLAIM_COUNT_BITS ||
-		uds_open_chapter_size(geometry->records_per_chapter) == 0)
+	    uds_open_chapter_size(geometry->records_per_chapter) == 0)
 		return UDS_ERR_ARGUMENT;
 	return UDS_OK;
 }
@@ -124,13 +122,13 @@ uds_config_sizes(const uds_config *config, uds_sizes *sizes)
 	sizes->cache_memory = layout.cache_bytes;
 	sizes->volume_bytes = geometry.bytes_per_volume;
 	sizes->checkpoint_bytes = layout.slots - layout.volume_index +
-							  (size_t) geometry.records_per_chapter * (UDS_RECORD_BYTES + 8);
+	                          (size_t) geometry.records_per_chapter * (UDS_RECORD_BYTES + 8);
 	return UDS_OK;
 }
 
 uds_status
 uds_config_init(uds_config *config, uint32_t memory_mb, uds_index_structure structure,
-				bool is_sparse, uint32_t zone_count, uint64_t page_cache_bytes, uds_error *error)
+                bool is_sparse, uint32_t zone_count, uint64_t page_cache_bytes, uds_error *error)
 {
 	uds_geometry geometry;
 
@@ -141,30 +139,30 @@ uds_config_init(uds_config *config, uint32_t memory_mb, uds_index_structure stru
 	config->page_cache_bytes = page_cache_bytes;
 	if (uds_geometry_parameters_for_memory(&config->geometry, memory_mb, is_sparse) != UDS_OK)
 		return uds_error_set(error,
-							 UDS_ERR_ARGUMENT,
-							 0,
-							 "memory of %u MB is not between %d and %d MB",
-							 memory_mb,
-							 UDS_MEMORY_MB_MIN,
-							 UDS_MEMORY_MB_MAX);
+		                     UDS_ERR_ARGUMENT,
+		                     0,
+		                     "memory of %u MB is not between %d and %d MB",
+		                     memory_mb,
+		                     UDS_MEMORY_MB_MIN,
+		                     UDS_MEMORY_MB_MAX);
 	if (check_config(config, &geometry) != UDS_OK)
 		return uds_error_set(error,
-							 UDS_ERR_ARGUMENT,
-							 0,
-							 "%u zones with %u MB are not a valid configuration",
-							 zone_count,
-							 memory_mb);
+		                     UDS_ERR_ARGUMENT,
+		                     0,
+		                     "%u zones with %u MB are not a valid configuration",
+		                     zone_count,
+		                     memory_mb);
 	if (zone_count > geometry.records_per_chapter / UDS_RECORDS_PER_ZONE_MIN)
 	{
 		(void) uds_error_set(error,
-							 UDS_ERR_ARGUMENT,
-							 0,
-							 "%u zones are too many for %u MB",
-							 zone_count,
-							 memory_mb);
+		                     UDS_ERR_ARGUMENT,
+		                     0,
+		                     "%u zones are too many for %u MB",
+		                     zone_count,
+		                     memory_mb);
 		uds_error_hint(error,
-					   "At most %u zones are possible with this memory.",
-					   geometry.records_per_chapter / UDS_RECORDS_PER_ZONE_MIN);
+		               "At most %u zones are possible with this memory.",
+		               geometry.records_per_chapter / UDS_RECORDS_PER_ZONE_MIN);
 		return UDS_ERR_ARGUMENT;
 	}
 	return UDS_OK;
@@ -185,7 +183,7 @@ lay_out_zone(uds_index *index, uint32_t number)
 /* What stays for the life of the block, however often it is laid out: others read it meanwhile. */
 static void
 set_constants(uds_index *index, const uds_config *config, const uds_geometry *geometry,
-			  const block_layout *layout)
+              const block_layout *layout)
 {
 	uint8_t *base = (uint8_t *) index;
 
@@ -205,8 +203,7 @@ set_constants(uds_index *index, const uds_config *config, const uds_geometry *ge
 	for (uint32_t i = 0; i < config->zone_count; i++)
 	{
 		uds_zone *zone = &index->zones[i];
-		uint8_t *shares =
-			base + layout->shares + i * UDS_CHAPTER_BUFFERS * layout->share_bytes;
+		uint8_t *shares = base + layout->shares + i * UDS_CHAPTER_BUFFERS * layout->share_bytes;
 
 		zone->share_capacity = uds_block_share_capacity(geometry, config->zone_count);
 		for (uint32_t j = 0; j < UDS_CHAPTER_BUFFERS; j++)
@@ -267,17 +264,16 @@ uds_block_lay_out(uds_index *index, uds_port *port, const uds_config *config, bo
 	if (atomic_load_explicit(&index->epoch, memory_order_relaxed) == 0)
 		set_constants(index, config, &geometry, &layout);
 	if (!is_zeroed)
-		status = clear_memory(port,
-							  base + layout.volume_index,
-							  layout.page_map - layout.volume_index);
+		status =
+			clear_memory(port, base + layout.volume_index, layout.page_map - layout.volume_index);
 	if (status != UDS_OK)
 		return status;
 	status = uds_volume_index_init(&index->volume_index,
-								   base + layout.volume_index,
-								   &geometry,
-								   config->structure,
-								   config->zone_count,
-								   true);
+	                               base + layout.volume_index,
+	                               &geometry,
+	                               config->structure,
+	                               config->zone_count,
+	                               true);
 	if (status != UDS_OK)
 		return status;
 	if (atomic_load_explicit(&index->epoch, memory_order_relaxed) == 0)
@@ -349,10 +345,10 @@ uds_block_set_state(uds_index *index, uds_state state, const char *reason)
 		if (++tries < 1000000)
 			sequence &= ~1u;
 	} while (!atomic_compare_exchange_weak_explicit(&index->reason_sequence,
-													&sequence,
-													sequence | 1,
-													memory_order_acquire,
-													memory_order_relaxed));
+	                                                &sequence,
+	                                                sequence | 1,
+	                                                memory_order_acquire,
+	                                                memory_order_relaxed));
 	sequence &= ~1u;
 	atomic_thread_fence(memory_order_release);
 	for (uint32_t i = 0; i < UDS_REASON_WORDS; i++)
@@ -382,7 +378,7 @@ uds_index_reason(uds_index *index, char *reason, size_t bytes)
 			words[i] = atomic_load_explicit(&index->reason[i], memory_order_relaxed);
 		atomic_thread_fence(memory_order_acquire);
 		if ((before & 1) == 0 &&
-			atomic_load_explicit(&index->reason_sequence, memory_order_relaxed) == before)
+		    atomic_load_explicit(&index->reason_sequence, memory_order_relaxed) == before)
 			break;
 	}
 	if (bytes == 0)
@@ -413,17 +409,17 @@ uds_block_claim(uds_index *index, uint64_t chapter)
 	do
 	{
 		used = old >> UDS_CLAIM_COUNT_BITS == chapter
-				   ? (uint32_t) (old & ((1u << UDS_CLAIM_COUNT_BITS) - 1))
-				   : 0;
+		           ? (uint32_t) (old & ((1u << UDS_CLAIM_COUNT_BITS) - 1))
+		           : 0;
 		granted = UDS_MIN(run, records - used);
 		if (granted == 0)
 			return 0;
-	} while (!atomic_compare_exchange_weak_explicit(word,
-													&old,
-													chapter << UDS_CLAIM_COUNT_BITS |
-														(used + granted),
-													memory_order_relaxed,
-													memory_order_relaxed));
+	} while (
+		!atomic_compare_exchange_weak_explicit(word,
+	                                           &old,
+	                                           chapter << UDS_CLAIM_COUNT_BITS | (used + granted),
+	                                           memory_order_relaxed,
+	                                           memory_order_relaxed));
 	return granted;
 }
 

@@ -65,14 +65,14 @@ typedef struct uds_zone
 {
 	_Alignas(UDS_CACHE_LINE) _Atomic uint32_t owner; /* atomic: uds_owner; acquire to take, release
 													  * to let go */
-	_Atomic uint32_t inside;   /* atomic: the worker is inside the engine */
-	_Atomic uint32_t is_full;  /* atomic: relaxed, statistics */
-	_Atomic uint32_t parked;   /* atomic: relaxed, statistics; of the worker that holds the zone */
+	_Atomic uint32_t inside;                         /* atomic: the worker is inside the engine */
+	_Atomic uint32_t is_full;                        /* atomic: relaxed, statistics */
+	_Atomic uint32_t parked; /* atomic: relaxed, statistics; of the worker that holds the zone */
 	_Atomic uint64_t longest_pause_ns; /* atomic: relaxed, statistics */
-	_Atomic uint64_t newest;   /* atomic: number of the open chapter; release by the zone when it has
+	_Atomic uint64_t newest; /* atomic: number of the open chapter; release by the zone when it has
 								* closed the one before, acquire by the writer */
-	uint32_t granted;          /* zone: positions of the open chapter that it may still fill */
-	uint32_t share_capacity;   /* const */
+	uint32_t granted;        /* zone: positions of the open chapter that it may still fill */
+	uint32_t share_capacity; /* const */
 	uds_open_chapter *shares[UDS_CHAPTER_BUFFERS]; /* const: chapter n is in n mod 4 */
 	_Alignas(UDS_CACHE_LINE) uds_zone_counters counters;
 } uds_zone;
@@ -85,13 +85,13 @@ struct uds_index
 	_Atomic uint32_t state;           /* atomic: uds_state */
 	_Atomic uint32_t reason_sequence; /* atomic: odd while the reason is being written */
 	_Atomic uint64_t reason[UDS_REASON_WORDS];
-	_Atomic uint32_t zones_wanted;   /* atomic: the writer wants all zones */
-	_Atomic uint32_t writer_inside;  /* atomic: the writer is changing the block */
-	_Atomic uint64_t epoch;          /* atomic: grows when the block is laid out; 0 = never */
-	_Atomic uint32_t has_name_key;   /* atomic: release after name_key */
+	_Atomic uint32_t zones_wanted;        /* atomic: the writer wants all zones */
+	_Atomic uint32_t writer_inside;       /* atomic: the writer is changing the block */
+	_Atomic uint64_t epoch;               /* atomic: grows when the block is laid out; 0 = never */
+	_Atomic uint32_t has_name_key;        /* atomic: release after name_key */
 	uint8_t name_key[UDS_NAME_KEY_BYTES]; /* const once published by has_name_key */
-	_Atomic uint64_t nonce;          /* atomic: relaxed; changes with reset, while zones stand still */
-	_Atomic uint64_t generation;     /* atomic: relaxed */
+	_Atomic uint64_t nonce;      /* atomic: relaxed; changes with reset, while zones stand still */
+	_Atomic uint64_t generation; /* atomic: relaxed */
 
 	/* atomic: relaxed, statistics */
 	_Atomic uint64_t bad_pages, dropped_chapters, unindexed_records, chapters_written_count;
@@ -130,7 +130,7 @@ struct uds_index
 	uds_zone zones[UDS_ZONES_MAX];
 };
 
-#define UDS_IMAGE_BYTES_MIN (256 * 1024)
+#define UDS_IMAGE_BYTES_MIN  (256 * 1024)
 #define UDS_CLAIM_COUNT_BITS 24
 
 /* Slots of the share of one zone. */
@@ -142,7 +142,7 @@ uint32_t uds_block_share_capacity(const uds_geometry *geometry, uint32_t zone_co
  * UDS_OK, UDS_STOPPED (while old contents were cleared), UDS_ERR_ARGUMENT.
  */
 UDS_MUST_CHECK uds_status uds_block_lay_out(uds_index *index, uds_port *port,
-											const uds_config *config, bool is_zeroed);
+                                            const uds_config *config, bool is_zeroed);
 
 /* Begin with chapter newest open in every zone, all before it written or lost. */
 UDS_MUST_CHECK uds_status uds_block_begin_chapter(uds_index *index, uint64_t newest);

@@ -26,8 +26,8 @@ uds_chapter_writer_collect(uds_index *index, uint64_t chapter)
 	for (uint32_t i = 0; i < zone_count; i++)
 	{
 		shares[i] = index->zones[i].shares[chapter % UDS_CHAPTER_BUFFERS];
-		sizes[i] = uds_open_chapter_number(shares[i]) == chapter ? uds_open_chapter_count(shares[i])
-																 : 0;
+		sizes[i] =
+			uds_open_chapter_number(shares[i]) == chapter ? uds_open_chapter_count(shares[i]) : 0;
 		longest = UDS_MAX(longest, sizes[i]);
 	}
 	for (uint32_t position = 0; position < longest; position++)
@@ -48,21 +48,21 @@ uds_chapter_writer_collect(uds_index *index, uint64_t chapter)
 /* Encode index pages, record pages and seal into index->writer_image. */
 static uds_status
 encode_chapter(uds_index *index, uds_volume *volume, uint64_t chapter, uint32_t generation,
-			   uint32_t count, uds_seal *seal)
+               uint32_t count, uds_seal *seal)
 {
 	const uds_geometry *geometry = &index->geometry;
 	size_t page_bytes = geometry->parameters.page_bytes;
 	uint32_t per_page = geometry->parameters.records_per_page;
 	uint8_t *page = index->writer_image;
 	uds_status status = uds_chapter_index_build(index->writer_scratch,
-												geometry,
-												index->writer_refs,
-												count,
-												seal->nonce,
-												chapter,
-												page,
-												index->writer_last_lists,
-												&seal->unindexed);
+	                                            geometry,
+	                                            index->writer_refs,
+	                                            count,
+	                                            seal->nonce,
+	                                            chapter,
+	                                            page,
+	                                            index->writer_last_lists,
+	                                            &seal->unindexed);
 
 	if (status != UDS_OK)
 		return status;
@@ -79,10 +79,10 @@ encode_chapter(uds_index *index, uds_volume *volume, uint64_t chapter, uint32_t 
 			uint32_t first = UDS_MIN(count, number * per_page);
 
 			uds_record_page_encode(page,
-								   index->writer_refs + first,
-								   UDS_MIN(count - first, per_page),
-								   (uint16_t) number,
-								   &identity);
+			                       index->writer_refs + first,
+			                       UDS_MIN(count - first, per_page),
+			                       (uint16_t) number,
+			                       &identity);
 		}
 		crc = uds_volume_page_crc(geometry, page, i);
 		seal->pages_crc = uds_port_crc32c(seal->pages_crc, &crc, sizeof(crc));
@@ -111,19 +111,18 @@ publish_chapter(uds_index *index, uint32_t physical, const uds_seal *seal)
 
 uds_status
 uds_chapter_writer_write(uds_index *index, uds_volume *volume, uint64_t chapter, uint32_t count,
-						 uds_error *error)
+                         uds_error *error)
 {
 	const uds_geometry *geometry = &index->geometry;
 	uint32_t physical = uds_geometry_physical_chapter(geometry, chapter);
 	uint64_t end = (uds_geometry_chapter_page(geometry, physical) + geometry->pages_per_chapter) *
-				   geometry->parameters.page_bytes;
+	               geometry->parameters.page_bytes;
 	uds_seal seal = {
 		.magic = UDS_SEAL_MAGIC,
 		.format_version = UDS_FORMAT_VERSION,
 		.nonce = atomic_load_explicit(&index->nonce, memory_order_relaxed),
 		.chapter = chapter,
-		.generation =
-			(uint32_t) atomic_load_explicit(&index->generation, memory_order_relaxed),
+		.generation = (uint32_t) atomic_load_explicit(&index->generation, memory_order_relaxed),
 		.records = count,
 		.stamp = uds_port_stamp(volume->port),
 	};
@@ -134,10 +133,10 @@ uds_chapter_writer_write(uds_index *index, uds_volume *volume, uint64_t chapter,
 	status = encode_chapter(index, volume, chapter, seal.generation, count, &seal);
 	if (status != UDS_OK)
 		return uds_error_set(error,
-							 UDS_ERR_INTERNAL,
-							 0,
-							 "could not build the index of chapter %llu",
-							 (unsigned long long) chapter);
+		                     UDS_ERR_INTERNAL,
+		                     0,
+		                     "could not build the index of chapter %llu",
+		                     (unsigned long long) chapter);
 	status = uds_volume_write_chapter(volume, chapter, index->writer_image, error);
 	if (status != UDS_OK)
 		return status;

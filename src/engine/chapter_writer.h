@@ -30,8 +30,8 @@ uint32_t uds_chapter_writer_collect(uds_index *index, uint64_t chapter);
  * UDS_ERR_INTERNAL     the chapter index could not be built
  */
 UDS_MUST_CHECK uds_status uds_chapter_writer_write(uds_index *index, uds_volume *volume,
-												   uint64_t chapter, uint32_t count,
-												   uds_error *error);
+                                                   uint64_t chapter, uint32_t count,
+                                                   uds_error *error);
 
 #pragma GCC visibility pop
 

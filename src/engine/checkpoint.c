@@ -19,8 +19,8 @@ frame_crc(const uds_checkpoint *checkpoint, uint32_t data_bytes)
 	uint32_t crc = uds_port_crc32c(0, seed, sizeof(seed));
 
 	return uds_port_crc32c(crc,
-						   checkpoint->buffer + sizeof(uint32_t),
-						   sizeof(uds_frame) - sizeof(uint32_t) + data_bytes);
+	                       checkpoint->buffer + sizeof(uint32_t),
+	                       sizeof(uds_frame) - sizeof(uint32_t) + data_bytes);
 }
 
 /* Write out what the buffer holds as a frame. */
@@ -42,11 +42,11 @@ flush_frame(uds_checkpoint *checkpoint)
 	frame.crc = frame_crc(checkpoint, checkpoint->used);
 	memcpy(checkpoint->buffer, &frame, sizeof(frame));
 	status = uds_port_file_write(checkpoint->port,
-								 checkpoint->file,
-								 checkpoint->buffer,
-								 bytes,
-								 checkpoint->offset,
-								 checkpoint->error);
+	                             checkpoint->file,
+	                             checkpoint->buffer,
+	                             bytes,
+	                             checkpoint->offset,
+	                             checkpoint->error);
 	if (status != UDS_OK)
 		return status;
 	checkpoint->offset += bytes;
@@ -85,11 +85,11 @@ static uds_status
 damaged(uds_checkpoint *checkpoint)
 {
 	return uds_error_set(checkpoint->error,
-						 UDS_ERR_CORRUPT,
-						 0,
-						 "save %llu is damaged at byte %llu",
-						 (unsigned long long) checkpoint->save_number,
-						 (unsigned long long) checkpoint->offset);
+	                     UDS_ERR_CORRUPT,
+	                     0,
+	                     "save %llu is damaged at byte %llu",
+	                     (unsigned long long) checkpoint->save_number,
+	                     (unsigned long long) checkpoint->offset);
 }
 
 /* Read the next frame into the buffer. */
@@ -102,24 +102,24 @@ load_frame(uds_checkpoint *checkpoint, uds_frame *frame)
 	if (uds_port_should_stop(checkpoint->port))
 		return UDS_STOPPED;
 	status = uds_port_file_read(checkpoint->port,
-								checkpoint->file,
-								buffer,
-								sizeof(*frame),
-								checkpoint->offset,
-								NULL,
-								checkpoint->error);
+	                            checkpoint->file,
+	                            buffer,
+	                            sizeof(*frame),
+	                            checkpoint->offset,
+	                            NULL,
+	                            checkpoint->error);
 	if (status == UDS_OK)
 	{
 		memcpy(frame, buffer, sizeof(*frame));
 		if (frame->length > checkpoint->capacity || frame->sequence != checkpoint->sequence)
 			return damaged(checkpoint);
 		status = uds_port_file_read(checkpoint->port,
-									checkpoint->file,
-									buffer + sizeof(*frame),
-									frame->length,
-									checkpoint->offset + sizeof(*frame),
-									NULL,
-									checkpoint->error);
+		                            checkpoint->file,
+		                            buffer + sizeof(*frame),
+		                            frame->length,
+		                            checkpoint->offset + sizeof(*frame),
+		                            NULL,
+		                            checkpoint->error);
 	}
 	if (status == UDS_NOT_FOUND)
 		return damaged(checkpoint);
@@ -156,7 +156,7 @@ stream_read(uds_stream *stream, void *data, size_t bytes)
 			if (status != UDS_OK)
 				return status;
 			if (frame.section != checkpoint->section || frame.index != checkpoint->index ||
-				frame.length == 0)
+			    frame.length == 0)
 				return damaged(checkpoint);
 		}
 	}
@@ -165,7 +165,7 @@ stream_read(uds_stream *stream, void *data, size_t bytes)
 
 static void
 prepare(uds_checkpoint *checkpoint, uds_port *port, uint64_t nonce, uint64_t save_number,
-		uint8_t *buffer, size_t bytes, uds_error *error)
+        uint8_t *buffer, size_t bytes, uds_error *error)
 {
 	memset(checkpoint, 0, sizeof(*checkpoint));
 	checkpoint->stream.write = stream_write;
@@ -181,29 +181,29 @@ prepare(uds_checkpoint *checkpoint, uds_port *port, uint64_t nonce, uint64_t sav
 
 uds_status
 uds_checkpoint_create(uds_checkpoint *checkpoint, uds_port *port, uint32_t save, uint64_t nonce,
-					  uint64_t save_number, uint8_t *buffer, size_t bytes, uds_error *error)
+                      uint64_t save_number, uint8_t *buffer, size_t bytes, uds_error *error)
 {
 	uint32_t flags = UDS_FILE_WRITE | UDS_FILE_CREATE | UDS_FILE_TRUNC;
 
 	prepare(checkpoint, port, nonce, save_number, buffer, bytes, error);
 	checkpoint->is_writing = true;
 	return uds_port_file_open(port,
-							  uds_checkpoint_file_name(save),
-							  flags,
-							  &checkpoint->file,
-							  error);
+	                          uds_checkpoint_file_name(save),
+	                          flags,
+	                          &checkpoint->file,
+	                          error);
 }
 
 uds_status
 uds_checkpoint_open(uds_checkpoint *checkpoint, uds_port *port, uint32_t save, uint64_t nonce,
-					uint64_t save_number, uint8_t *buffer, size_t bytes, uds_error *error)
+                    uint64_t save_number, uint8_t *buffer, size_t bytes, uds_error *error)
 {
 	prepare(checkpoint, port, nonce, save_number, buffer, bytes, error);
 	return uds_port_file_open(port,
-							  uds_checkpoint_file_name(save),
-							  UDS_FILE_READ,
-							  &checkpoint->file,
-							  error);
+	                          uds_checkpoint_file_name(save),
+	                          UDS_FILE_READ,
+	                          &checkpoint->file,
+	                          error);
 }
 
 static uds_status

@@ -53,7 +53,7 @@ typedef struct uds_checkpoint
 	uint16_t index;
 	uint8_t *buffer; /* header and data of one frame */
 	uint32_t capacity;
-	uint32_t used; /* bytes of data in the buffer */
+	uint32_t used;     /* bytes of data in the buffer */
 	uint32_t position; /* reading: bytes of them consumed */
 	bool is_writing;
 	bool has_frame; /* writing: the section has a frame already */
@@ -71,21 +71,20 @@ const char *uds_checkpoint_file_name(uint32_t save);
  * error          gets the text of any failure until then
  */
 UDS_MUST_CHECK uds_status uds_checkpoint_create(uds_checkpoint *checkpoint, uds_port *port,
-												uint32_t save, uint64_t nonce,
-												uint64_t save_number, uint8_t *buffer,
-												size_t bytes, uds_error *error);
+                                                uint32_t save, uint64_t nonce, uint64_t save_number,
+                                                uint8_t *buffer, size_t bytes, uds_error *error);
 
 /* Open a save file for reading: the same arguments.  UDS_NOT_FOUND when there is none. */
 UDS_MUST_CHECK uds_status uds_checkpoint_open(uds_checkpoint *checkpoint, uds_port *port,
-											  uint32_t save, uint64_t nonce, uint64_t save_number,
-											  uint8_t *buffer, size_t bytes, uds_error *error);
+                                              uint32_t save, uint64_t nonce, uint64_t save_number,
+                                              uint8_t *buffer, size_t bytes, uds_error *error);
 
 /*
  * Begin the next section, whose data goes through checkpoint->stream.  When reading,
  * UDS_ERR_CORRUPT if another section comes next or data of the former one is left.
  */
 UDS_MUST_CHECK uds_status uds_checkpoint_begin(uds_checkpoint *checkpoint, uds_section section,
-											   uint16_t index);
+                                               uint16_t index);
 
 /* Write the end and make the file durable; when reading, check that the end is there.  Closes. */
 UDS_MUST_CHECK uds_status uds_checkpoint_finish(uds_checkpoint *checkpoint);

@@ -30,11 +30,11 @@ uds_control_read(uds_port *port, uds_control *control, uds_error *error)
 		return uds_error_set(error, UDS_ERR_CORRUPT, 0, "control file is damaged");
 	if (control->format_version != UDS_FORMAT_VERSION)
 		return uds_error_set(error,
-							 UDS_ERR_MISMATCH,
-							 0,
-							 "control file has format version %u, this library reads %d",
-							 control->format_version,
-							 UDS_FORMAT_VERSION);
+		                     UDS_ERR_MISMATCH,
+		                     0,
+		                     "control file has format version %u, this library reads %d",
+		                     control->format_version,
+		                     UDS_FORMAT_VERSION);
 	return UDS_OK;
 }
 

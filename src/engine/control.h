@@ -74,8 +74,7 @@ _Static_assert(offsetof(uds_control, remapped_virtual) == 136, "stored as raw by
 UDS_MUST_CHECK uds_status uds_control_read(uds_port *port, uds_control *control, uds_error *error);
 
 /* Stamp and write the file, durably.  On failure the former version is still there. */
-UDS_MUST_CHECK uds_status uds_control_write(uds_port *port, uds_control *control,
-											uds_error *error);
+UDS_MUST_CHECK uds_status uds_control_write(uds_port *port, uds_control *control, uds_error *error);
 
 #pragma GCC visibility pop
 

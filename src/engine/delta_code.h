@@ -16,9 +16,9 @@
 #include "bits.h"
 #include "record.h"
 
-#define UDS_DELTA_CODE_BITS_MAX  25
-#define UDS_DELTA_NAME_BITS      128
-#define UDS_DELTA_LIST_BITS_MAX  65535
+#define UDS_DELTA_CODE_BITS_MAX 25
+#define UDS_DELTA_NAME_BITS     128
+#define UDS_DELTA_LIST_BITS_MAX 65535
 
 typedef struct uds_delta_code
 {
@@ -72,7 +72,7 @@ uds_delta_code_collision_bits(const uds_delta_code *code)
  */
 static inline uint64_t
 uds_delta_code_write_entry(const uds_delta_code *code, uint8_t *bytes, uint64_t offset,
-						   uint32_t delta, uint32_t value)
+                           uint32_t delta, uint32_t value)
 {
 	uint32_t base = delta;
 	uint32_t zeros;
@@ -97,7 +97,7 @@ uds_delta_code_write_entry(const uds_delta_code *code, uint8_t *bytes, uint64_t 
 /* Write a collision entry of uds_delta_code_collision_bits() bits; returns the offset behind it. */
 static inline uint64_t
 uds_delta_code_write_collision(const uds_delta_code *code, uint8_t *bytes, uint64_t offset,
-							   uint32_t value, const uds_name *name)
+                               uint32_t value, const uds_name *name)
 {
 	uds_bits_set(bytes, offset, code->value_bits, value);
 	offset += code->value_bits;

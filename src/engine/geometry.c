@@ -6,9 +6,9 @@
 #include <string.h>
 
 /* Width of a list offset in the header of a delta page (spec 01 section 4.1). */
-#define OFFSET_BITS         19
-#define DELTA_PAGE_HEADER   20
-#define CHAPTER_MEAN_DELTA  65536
+#define OFFSET_BITS          19
+#define DELTA_PAGE_HEADER    20
+#define CHAPTER_MEAN_DELTA   65536
 #define CHAPTER_MINIMUM_CODE 16 /* shortest code of that mean delta */
 
 static uint32_t
@@ -32,7 +32,7 @@ static bool
 parameters_are_valid(const uds_geometry_parameters *p)
 {
 	if (p->page_bytes < 1024 || p->page_bytes > 65536 || p->index_page_bytes > p->page_bytes ||
-		p->index_page_bytes < 64)
+	    p->index_page_bytes < 64)
 		return false;
 	if (p->records_per_page == 0 || p->records_per_page > p->page_bytes / 32)
 		return false;
@@ -64,7 +64,7 @@ uds_geometry_init(uds_geometry *geometry, const uds_geometry_parameters *paramet
 		16 - geometry->chapter_list_bits + uds_geometry_bits(records - 1);
 	geometry->index_pages = derive_index_pages(geometry);
 	if (geometry->index_pages == 0 || geometry->lists_per_chapter > UINT16_MAX ||
-		geometry->chapter_address_bits > 31)
+	    geometry->chapter_address_bits > 31)
 		return UDS_ERR_ARGUMENT;
 	geometry->pages_per_chapter =
 		geometry->index_pages + parameters->record_pages + parameters->extra_pages;
@@ -75,7 +75,7 @@ uds_geometry_init(uds_geometry *geometry, const uds_geometry_parameters *paramet
 
 uds_status
 uds_geometry_parameters_for_memory(uds_geometry_parameters *parameters, uint32_t memory_mb,
-								   bool is_sparse)
+                                   bool is_sparse)
 {
 	memset(parameters, 0, sizeof(*parameters));
 	if (memory_mb < UDS_MEMORY_MB_MIN || memory_mb > UDS_MEMORY_MB_MAX)
@@ -145,13 +145,13 @@ bool
 uds_geometry_has_sparse(const uds_geometry *geometry, uint64_t oldest, uint64_t newest)
 {
 	return geometry->parameters.sparse_chapters > 0 &&
-		   newest - oldest + 1 > geometry->dense_chapters;
+	       newest - oldest + 1 > geometry->dense_chapters;
 }
 
 bool
 uds_geometry_is_sparse(const uds_geometry *geometry, uint64_t oldest, uint64_t newest,
-					   uint64_t chapter)
+                       uint64_t chapter)
 {
 	return uds_geometry_has_sparse(geometry, oldest, newest) &&
-		   chapter + geometry->dense_chapters <= newest;
+	       chapter + geometry->dense_chapters <= newest;
 }

@@ -63,7 +63,7 @@ uds_geometry_bits(uint64_t n)
  * fit its width (19-bit page offsets, 16-bit list and page numbers).
  */
 UDS_MUST_CHECK uds_status uds_geometry_init(uds_geometry *geometry,
-											const uds_geometry_parameters *parameters);
+                                            const uds_geometry_parameters *parameters);
 
 /*
  * Parameters of the product for uds.memory in MB (UDS_MEMORY_MB_MIN..MAX, else UDS_ERR_ARGUMENT):
@@ -71,7 +71,7 @@ UDS_MUST_CHECK uds_status uds_geometry_init(uds_geometry *geometry,
  * sparse, of which 95 % are sparse.
  */
 UDS_MUST_CHECK uds_status uds_geometry_parameters_for_memory(uds_geometry_parameters *parameters,
-															 uint32_t memory_mb, bool is_sparse);
+                                                             uint32_t memory_mb, bool is_sparse);
 
 /* Place of a chapter in the ring: spec 01 section 2.4. */
 uint32_t uds_geometry_physical_chapter(const uds_geometry *geometry, uint64_t virtual_chapter);
@@ -88,7 +88,7 @@ uint64_t uds_geometry_oldest(const uds_geometry *geometry, uint64_t newest);
 /* Spec 01 section 2.5. */
 bool uds_geometry_has_sparse(const uds_geometry *geometry, uint64_t oldest, uint64_t newest);
 bool uds_geometry_is_sparse(const uds_geometry *geometry, uint64_t oldest, uint64_t newest,
-							uint64_t chapter);
+                            uint64_t chapter);
 
 /* First page of a physical chapter in the volume: page 0 is the header. */
 static inline uint64_t
@@ -108,7 +108,7 @@ static inline uint32_t
 uds_geometry_chapter_list(const uds_geometry *geometry, uint64_t chapter_field)
 {
 	return (uint32_t) (chapter_field >> geometry->chapter_address_bits) &
-		   (geometry->lists_per_chapter - 1);
+	       (geometry->lists_per_chapter - 1);
 }
 
 #endif

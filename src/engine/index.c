@@ -135,8 +135,7 @@ uds_index_statistics(uds_index *index, uds_statistics *statistics)
 	statistics->volume_bytes = load(&index->volume_bytes);
 	statistics->cache_hits = SINCE_RESET(cache_hits);
 	statistics->cache_misses = SINCE_RESET(cache_misses);
-	statistics->page_reads =
-		uds_page_cache_reads(index->page_cache) - load(&index->reads_baseline);
+	statistics->page_reads = uds_page_cache_reads(index->page_cache) - load(&index->reads_baseline);
 	statistics->bad_pages = load(&index->bad_pages) - load(&index->bad_pages_baseline);
 	statistics->last_checkpoint =
 		atomic_load_explicit(&index->last_checkpoint, memory_order_relaxed);
@@ -155,16 +154,16 @@ uds_index_reset_statistics(uds_index *index)
 	{
 		for (size_t j = 0; j < UDS_ZONE_COUNTER_COUNT; j++)
 			atomic_store_explicit(&index->zone_baseline[i][j],
-								  counter_of(index, i, j),
-								  memory_order_relaxed);
+			                      counter_of(index, i, j),
+			                      memory_order_relaxed);
 	}
 	atomic_store_explicit(&index->unindexed_records, 0, memory_order_relaxed);
 	atomic_store_explicit(&index->bad_pages_baseline,
-						  load(&index->bad_pages),
-						  memory_order_relaxed);
+	                      load(&index->bad_pages),
+	                      memory_order_relaxed);
 	atomic_store_explicit(&index->reads_baseline,
-						  uds_page_cache_reads(index->page_cache),
-						  memory_order_relaxed);
+	                      uds_page_cache_reads(index->page_cache),
+	                      memory_order_relaxed);
 }
 
 void
@@ -178,9 +177,8 @@ uds_index_zone_statistics(uds_index *index, uint32_t zone_number, uds_zone_stati
 		return;
 	statistics->newest_chapter = load(&zone->newest);
 	share = zone->shares[statistics->newest_chapter % UDS_CHAPTER_BUFFERS];
-	statistics->requests =
-		counter_of(index, zone_number, COUNTER_NUMBER(requests)) -
-		load(&index->zone_baseline[zone_number][COUNTER_NUMBER(requests)]);
+	statistics->requests = counter_of(index, zone_number, COUNTER_NUMBER(requests)) -
+	                       load(&index->zone_baseline[zone_number][COUNTER_NUMBER(requests)]);
 	statistics->records = load(&zone->counters.entries);
 	statistics->rebalances = load(&zone->counters.rebalances);
 	statistics->open_records = uds_open_chapter_count(share);

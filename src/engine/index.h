@@ -38,17 +38,17 @@ typedef struct uds_config
 
 /* Configuration of the product for the settings of that name. */
 UDS_MUST_CHECK uds_status uds_config_init(uds_config *config, uint32_t memory_mb,
-										  uds_index_structure structure, bool is_sparse,
-										  uint32_t zone_count, uint64_t page_cache_bytes,
-										  uds_error *error);
+                                          uds_index_structure structure, bool is_sparse,
+                                          uint32_t zone_count, uint64_t page_cache_bytes,
+                                          uds_error *error);
 
 /* What a configuration costs: for uds_settings_check() and statistics.  Bytes and records. */
 typedef struct uds_sizes
 {
-	uint64_t window;          /* records */
+	uint64_t window; /* records */
 	uint64_t chapters;
 	uint64_t records_per_chapter;
-	uint64_t index_memory;    /* of the block, without the page cache */
+	uint64_t index_memory; /* of the block, without the page cache */
 	uint64_t cache_memory;
 	uint64_t volume_bytes;
 	uint64_t checkpoint_bytes; /* of one checkpoint file, when full */
@@ -161,8 +161,8 @@ size_t uds_zone_worker_size(void);
  *                   rebuilds; the worker is attached nevertheless
  */
 UDS_MUST_CHECK uds_status uds_zone_attach(void *memory, uds_index *index, uds_port *port,
-										  uint32_t zone, uds_zone_worker **worker,
-										  uds_error *error);
+                                          uint32_t zone, uds_zone_worker **worker,
+                                          uds_error *error);
 
 /*
  * To be called at the start of each turn of the worker's loop.
@@ -190,7 +190,7 @@ UDS_MUST_CHECK uds_status uds_zone_turn(uds_zone_worker *worker);
  *                   parked and go on after the rebuild
  */
 UDS_MUST_CHECK uds_status uds_zone_execute(uds_zone_worker *worker, uds_request *requests,
-										   uint32_t count, uint32_t *parked);
+                                           uint32_t count, uint32_t *parked);
 
 /*
  * Go on with parked work, a bounded piece: read pages, execute requests that waited for them or
@@ -235,8 +235,8 @@ size_t uds_writer_size(void);
  *                  may call uds_writer_reset, or detach and open again.
  */
 UDS_MUST_CHECK uds_status uds_writer_open(void *memory, uds_index *block, uds_port *port,
-										  const uds_config *config, uds_writer **writer,
-										  uds_error *error);
+                                          const uds_config *config, uds_writer **writer,
+                                          uds_error *error);
 
 /*
  * Do one piece of the writer's work: write a chapter that all zones have closed; rebuild an index

@@ -12,8 +12,8 @@
  */
 #include "page_cache.h"
 
-#define SHARDS_MAX           16
-#define SLOTS_PER_SHARD_MIN  16
+#define SHARDS_MAX          16
+#define SLOTS_PER_SHARD_MIN 16
 
 typedef enum page_state
 {
@@ -26,14 +26,14 @@ typedef enum page_state
 
 typedef struct page_slot
 {
-	uint64_t chapter;              /* lock: shard; stable while pinned */
-	uint32_t page;                 /* lock: shard; stable while pinned */
-	uint32_t next;                 /* lock: shard; in its chain */
-	uint32_t queue_next;           /* lock: queue */
-	_Atomic uint32_t state;        /* atomic: page_state; VALID and BAD by release */
-	_Atomic uint32_t pins;         /* atomic: grows under the shard's mutex, or by the one that
+	uint64_t chapter;               /* lock: shard; stable while pinned */
+	uint32_t page;                  /* lock: shard; stable while pinned */
+	uint32_t next;                  /* lock: shard; in its chain */
+	uint32_t queue_next;            /* lock: queue */
+	_Atomic uint32_t state;         /* atomic: page_state; VALID and BAD by release */
+	_Atomic uint32_t pins;          /* atomic: grows under the shard's mutex, or by the one that
 									* serves while the slot is QUEUED */
-	_Atomic uint32_t waiters;      /* atomic: bit for each zone to be woken */
+	_Atomic uint32_t waiters;       /* atomic: bit for each zone to be woken */
 	_Atomic uint32_t is_referenced; /* atomic: relaxed */
 	uint32_t reserved;
 } page_slot;
@@ -91,8 +91,8 @@ uds_page_cache_size(uint32_t pages, uint32_t page_bytes)
 	size_t heads = (size_t) heads_for(pages, shards) * shards;
 
 	return UDS_ALIGN(sizeof(uds_page_cache), UDS_CACHE_LINE) +
-		   UDS_ALIGN(pages * sizeof(page_slot), UDS_CACHE_LINE) +
-		   UDS_ALIGN(heads * sizeof(uint32_t), UDS_CACHE_LINE) + (size_t) pages * page_bytes;
+	       UDS_ALIGN(pages * sizeof(page_slot), UDS_CACHE_LINE) +
+	       UDS_ALIGN(heads * sizeof(uint32_t), UDS_CACHE_LINE) + (size_t) pages * page_bytes;
 }
 
 void
@@ -176,11 +176,10 @@ find_victim(uds_page_cache *cache, page_shard *shard)
 		uint32_t state = atomic_load_explicit(&slot->state, memory_order_acquire);
 
 		shard->hand = shard->hand + 1 == shard->slot_count ? 0 : shard->hand + 1;
-		if (state == PAGE_QUEUED || state == PAGE_READING ||
-			atomic_load(&slot->pins) != 0)
+		if (state == PAGE_QUEUED || state == PAGE_READING || atomic_load(&slot->pins) != 0)
 			continue;
 		if (state == PAGE_VALID &&
-			atomic_exchange_explicit(&slot->is_referenced, 0, memory_order_relaxed) != 0)
+		    atomic_exchange_explicit(&slot->is_referenced, 0, memory_order_relaxed) != 0)
 			continue;
 		if (state != PAGE_EMPTY)
 			unlink_slot(cache, shard, number);
@@ -204,8 +203,8 @@ push_read(uds_page_cache *cache, uint32_t number)
 
 /* Take a free slot for a page and queue its read.  Caller holds the shard's mutex. */
 static uds_status
-start_read(uds_page_cache *cache, page_shard *shard, uint64_t chapter, uint32_t page,
-		   uint32_t zone, uint32_t *found)
+start_read(uds_page_cache *cache, page_shard *shard, uint64_t chapter, uint32_t page, uint32_t zone,
+           uint32_t *found)
 {
 	uint32_t number = find_victim(cache, shard);
 	page_slot *slot;
@@ -237,7 +236,7 @@ start_read(uds_page_cache *cache, page_shard *shard, uint64_t chapter, uint32_t 
 /* Join a slot that has the page already.  Caller holds the shard's mutex. */
 static uds_status
 join_slot(uds_page_cache *cache, page_shard *shard, uint32_t number, uint32_t zone,
-		  const uint8_t **data)
+          const uint8_t **data)
 {
 	page_slot *slot = &cache->slots[number];
 	uint32_t state;
@@ -261,7 +260,7 @@ join_slot(uds_page_cache *cache, page_shard *shard, uint32_t number, uint32_t zo
 
 uds_status
 uds_page_cache_get(uds_page_cache *cache, uint64_t chapter, uint32_t page, uint32_t zone,
-				   uint32_t *found, const uint8_t **data)
+                   uint32_t *found, const uint8_t **data)
 {
 	uint64_t hash = hash_of(chapter, page);
 	page_shard *shard = &cache->shards[hash & (cache->shard_count - 1)];
@@ -271,8 +270,8 @@ uds_page_cache_get(uds_page_cache *cache, uint64_t chapter, uint32_t page, uint3
 	*found = UDS_PAGE_SLOT_NONE;
 	uds_port_mutex_lock(&shard->mutex);
 	number = *head_of(cache, shard, hash);
-	while (number != UDS_PAGE_SLOT_NONE && (cache->slots[number].chapter != chapter ||
-											cache->slots[number].page != page))
+	while (number != UDS_PAGE_SLOT_NONE &&
+	       (cache->slots[number].chapter != chapter || cache->slots[number].page != page))
 		number = cache->slots[number].next;
 	if (number == UDS_PAGE_SLOT_NONE)
 		status = start_read(cache, shard, chapter, page, zone, found);

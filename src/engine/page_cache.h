@@ -43,16 +43,15 @@ void uds_page_cache_init(uds_page_cache *cache, uint32_t pages, uint32_t page_by
  * UDS_NOT_FOUND  the read of this page has just failed
  * UDS_OVERFLOW   all slots are in use by others: ask again; the zone is woken when one is given back
  */
-UDS_MUST_CHECK uds_status uds_page_cache_get(uds_page_cache *cache, uint64_t chapter,
-											 uint32_t page, uint32_t zone, uint32_t *slot,
-											 const uint8_t **data);
+UDS_MUST_CHECK uds_status uds_page_cache_get(uds_page_cache *cache, uint64_t chapter, uint32_t page,
+                                             uint32_t zone, uint32_t *slot, const uint8_t **data);
 
 /*
  * Look at a pinned slot: UDS_OK and data, UDS_PENDING, or UDS_NOT_FOUND (the read has failed; the
  * slot is still pinned).
  */
 UDS_MUST_CHECK uds_status uds_page_cache_poll(uds_page_cache *cache, uint32_t slot,
-											  const uint8_t **data);
+                                              const uint8_t **data);
 
 /* Give back a pinned slot, and wake the zones that found none. */
 void uds_page_cache_release(uds_page_cache *cache, uds_port *port, uint32_t slot);

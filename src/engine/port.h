@@ -95,7 +95,7 @@ typedef struct uds_port_file uds_port_file;
  * UDS_NOT_FOUND when it does not exist (and CREATE is not given; no text in *error).
  */
 UDS_MUST_CHECK uds_status uds_port_file_open(uds_port *port, const char *name, uint32_t flags,
-											 uds_port_file **file, uds_error *error);
+                                             uds_port_file **file, uds_error *error);
 void uds_port_file_close(uds_port *port, uds_port_file *file);
 
 /*
@@ -103,19 +103,18 @@ void uds_port_file_close(uds_port *port, uds_port_file *file);
  * earlier is UDS_NOT_FOUND, not an error.
  */
 UDS_MUST_CHECK uds_status uds_port_file_read(uds_port *port, uds_port_file *file, void *buffer,
-											 size_t bytes, uint64_t offset, size_t *read,
-											 uds_error *error);
+                                             size_t bytes, uint64_t offset, size_t *read,
+                                             uds_error *error);
 /* Write all of bytes at offset, or fail; how much of it was written is then unknown. */
 UDS_MUST_CHECK uds_status uds_port_file_write(uds_port *port, uds_port_file *file,
-											  const void *buffer, size_t bytes, uint64_t offset,
-											  uds_error *error);
+                                              const void *buffer, size_t bytes, uint64_t offset,
+                                              uds_error *error);
 /* Returns when everything written to the file, its size included, is durable. */
-UDS_MUST_CHECK uds_status uds_port_file_sync(uds_port *port, uds_port_file *file,
-											 uds_error *error);
+UDS_MUST_CHECK uds_status uds_port_file_sync(uds_port *port, uds_port_file *file, uds_error *error);
 UDS_MUST_CHECK uds_status uds_port_file_size(uds_port *port, uds_port_file *file, uint64_t *bytes,
-											 uds_error *error);
+                                             uds_error *error);
 UDS_MUST_CHECK uds_status uds_port_file_truncate(uds_port *port, uds_port_file *file,
-												 uint64_t bytes, uds_error *error);
+                                                 uint64_t bytes, uds_error *error);
 /* A hint that bytes at offset will be read soon. */
 void uds_port_file_prefetch(uds_port *port, uds_port_file *file, uint64_t offset, uint64_t bytes);
 
@@ -123,12 +122,11 @@ void uds_port_file_prefetch(uds_port *port, uds_port_file *file, uint64_t offset
  * Take an exclusive lock of the open file description, for as long as the file stays open.
  * UDS_ERR_IN_USE when somebody else holds it.
  */
-UDS_MUST_CHECK uds_status uds_port_file_lock(uds_port *port, uds_port_file *file,
-											 uds_error *error);
+UDS_MUST_CHECK uds_status uds_port_file_lock(uds_port *port, uds_port_file *file, uds_error *error);
 
 /* Rename within the directory and make it durable: sync of the directory included. */
 UDS_MUST_CHECK uds_status uds_port_file_rename(uds_port *port, const char *from, const char *to,
-											   uds_error *error);
+                                               uds_error *error);
 /* Remove a file, durably; UDS_OK when it does not exist. */
 UDS_MUST_CHECK uds_status uds_port_file_remove(uds_port *port, const char *name, uds_error *error);
 /* Does a file exist?  UDS_OK, UDS_NOT_FOUND or an error. */

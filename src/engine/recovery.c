@@ -23,9 +23,9 @@ typedef struct replay
 {
 	uds_index *index;
 	uds_volume *volume;
-	uint64_t chapter;      /* being replayed */
-	uint64_t oldest;       /* of the final window */
-	uint64_t loaded;       /* number of the open chapter of the save, or UDS_NO_CHAPTER */
+	uint64_t chapter; /* being replayed */
+	uint64_t oldest;  /* of the final window */
+	uint64_t loaded;  /* number of the open chapter of the save, or UDS_NO_CHAPTER */
 	uds_recovery_result *result;
 } replay;
 
@@ -83,9 +83,9 @@ scan_seals(uds_index *index, uds_volume *volume, uds_recovery_result *result)
 		if (status != UDS_OK)
 		{
 			uds_port_log(volume->port,
-						 UDS_LOG_WARNING,
-						 "a chapter is lost: %s",
-						 seal_error.message);
+			             UDS_LOG_WARNING,
+			             "a chapter is lost: %s",
+			             seal_error.message);
 			result->damaged_chapters++;
 		}
 		else if (!uds_port_stamp_is_past(volume->port, &seal.stamp))
@@ -137,10 +137,10 @@ verify_newest(uds_index *index, uds_volume *volume, uds_recovery_result *result)
 			return status;
 		/* Gone between two reads, unreadable, torn: in each case it does not exist. */
 		uds_port_log(volume->port,
-					 UDS_LOG_WARNING,
-					 "the newest chapter %llu is incomplete and dropped: %s",
-					 (unsigned long long) newest,
-					 seal_error.message[0] != '\0' ? seal_error.message : "no seal");
+		             UDS_LOG_WARNING,
+		             "the newest chapter %llu is incomplete and dropped: %s",
+		             (unsigned long long) newest,
+		             seal_error.message[0] != '\0' ? seal_error.message : "no seal");
 		clear_slot(index, physical);
 		result->damaged_chapters++;
 		result->sealed_chapters--;
@@ -157,11 +157,11 @@ rewrite_newest(uds_index *index, uds_volume *volume, uds_error *error)
 	if (newest == UDS_NO_CHAPTER)
 		return UDS_OK;
 	status = uds_volume_read_pages(volume,
-								   uds_geometry_physical_chapter(&index->geometry, newest),
-								   0,
-								   index->geometry.pages_per_chapter,
-								   index->writer_image,
-								   error);
+	                               uds_geometry_physical_chapter(&index->geometry, newest),
+	                               0,
+	                               index->geometry.pages_per_chapter,
+	                               index->writer_image,
+	                               error);
 	if (status != UDS_OK)
 		return status;
 	return uds_volume_write_chapter(volume, newest, index->writer_image, error);
@@ -272,11 +272,11 @@ is_indexed(replay *state, uint32_t record_page, const uds_name *name)
 	uint32_t found;
 
 	return uds_chapter_index_search(state->index->writer_image +
-										(size_t) page * geometry->parameters.page_bytes,
-									geometry,
-									name,
-									&found) == UDS_OK &&
-		   found == record_page;
+	                                    (size_t) page * geometry->parameters.page_bytes,
+	                                geometry,
+	                                name,
+	                                &found) == UDS_OK &&
+	       found == record_page;
 }
 
 static uds_status
@@ -287,14 +287,14 @@ replay_record_page(replay *state, const uint8_t *page, uint32_t number, bool mus
 
 	for (uint32_t i = 0; i < UDS_MIN(count, (uint32_t) NAMES_AHEAD); i++)
 		uds_volume_index_prefetch(&state->index->volume_index,
-								  &uds_record_page_record(page, i)->name);
+		                          &uds_record_page_record(page, i)->name);
 	for (uint32_t i = 0; i < count && status == UDS_OK; i++)
 	{
 		const uds_name *name = &uds_record_page_record(page, i)->name;
 
 		if (i + NAMES_AHEAD < count)
 			uds_volume_index_prefetch(&state->index->volume_index,
-									  &uds_record_page_record(page, i + NAMES_AHEAD)->name);
+			                          &uds_record_page_record(page, i + NAMES_AHEAD)->name);
 		if (!must_be_indexed || is_indexed(state, number, name))
 			status = replay_name(state, name);
 	}
@@ -319,7 +319,8 @@ replay_page_map(replay *state, uint32_t generation)
 		if (uds_volume_verify_page(state->volume, page, state->chapter, generation, i) == UDS_OK)
 		{
 			uds_chapter_index_bounds(page, &first, &count);
-			if (count > 0 && first + count - 1 >= last && first + count <= geometry->lists_per_chapter)
+			if (count > 0 && first + count - 1 >= last &&
+			    first + count <= geometry->lists_per_chapter)
 				last = first + count - 1;
 		}
 		else
@@ -334,9 +335,9 @@ set_windows(replay *state, uint64_t newest)
 	for (uint32_t i = 0; i < state->index->config.zone_count; i++)
 	{
 		uds_status status = uds_volume_index_set_window(&state->index->volume_index,
-														i,
-														UDS_MIN(state->oldest, newest),
-														newest);
+		                                                i,
+		                                                UDS_MIN(state->oldest, newest),
+		                                                newest);
 
 		if (status != UDS_OK)
 			return UDS_ERR_INTERNAL;
@@ -356,17 +357,17 @@ replay_chapter(replay *state, uds_error *error)
 	size_t page_bytes = geometry->parameters.page_bytes;
 	uds_seal seal;
 	uds_status status = uds_volume_read_pages(state->volume,
-											  physical,
-											  0,
-											  geometry->pages_per_chapter,
-											  index->writer_image,
-											  error);
+	                                          physical,
+	                                          0,
+	                                          geometry->pages_per_chapter,
+	                                          index->writer_image,
+	                                          error);
 
 	if (status != UDS_OK)
 		return status;
 	memcpy(&seal,
-		   index->writer_image + (geometry->pages_per_chapter - 1) * page_bytes,
-		   sizeof(seal));
+	       index->writer_image + (geometry->pages_per_chapter - 1) * page_bytes,
+	       sizeof(seal));
 	replay_page_map(state, generation);
 	for (uint32_t i = 0; i < geometry->parameters.record_pages; i++)
 	{
@@ -376,7 +377,7 @@ replay_chapter(replay *state, uds_error *error)
 		if (uds_port_should_stop(state->volume->port))
 			return UDS_STOPPED;
 		if (uds_volume_verify_page(state->volume, page, state->chapter, generation, number) !=
-			UDS_OK)
+		    UDS_OK)
 		{
 			state->result->damaged_pages++;
 			continue;
@@ -410,10 +411,10 @@ replay_chapters(replay *state, uint64_t first, uds_error *error)
 			status = replay_chapter(state, error);
 			if (status == UDS_ERR_IO)
 				uds_port_log(state->volume->port,
-							 UDS_LOG_WARNING,
-							 "chapter %llu cannot be read and is not replayed: %s",
-							 (unsigned long long) chapter,
-							 error->message);
+				             UDS_LOG_WARNING,
+				             "chapter %llu cannot be read and is not replayed: %s",
+				             (unsigned long long) chapter,
+				             error->message);
 			else if (status != UDS_OK)
 				return status;
 		}
@@ -444,7 +445,7 @@ lay_out_again(uds_index *index, uds_volume *volume)
  */
 static uds_status
 load_save(uds_index *index, uds_volume *volume, const uds_control *control, uint64_t *loaded,
-		  bool *has_surplus, uds_recovery_result *result)
+          bool *has_surplus, uds_recovery_result *result)
 {
 	*loaded = UDS_NO_CHAPTER;
 	for (uint32_t i = 0; i < 2 && control->valid_save != UDS_NO_SAVE; i++)
@@ -456,15 +457,16 @@ load_save(uds_index *index, uds_volume *volume, const uds_control *control, uint
 		if (control->save_number < i + 1)
 			break;
 		status = uds_saver_load(index,
-								volume->port,
-								save,
-								control->save_number - i,
-								loaded,
-								has_surplus,
-								&load_error);
+		                        volume->port,
+		                        save,
+		                        control->save_number - i,
+		                        loaded,
+		                        has_surplus,
+		                        &load_error);
 		if (status == UDS_OK)
 		{
 			result->has_save = true;
+			result->save = save;
 			return UDS_OK;
 		}
 		*loaded = UDS_NO_CHAPTER;
@@ -475,10 +477,10 @@ load_save(uds_index *index, uds_volume *volume, const uds_control *control, uint
 		{
 			result->is_save_damaged = true;
 			uds_port_log(volume->port,
-						 UDS_LOG_WARNING,
-						 "save %llu cannot be used: %s",
-						 (unsigned long long) control->save_number,
-						 status == UDS_NOT_FOUND ? "file is missing" : load_error.message);
+			             UDS_LOG_WARNING,
+			             "save %llu cannot be used: %s",
+			             (unsigned long long) control->save_number,
+			             status == UDS_NOT_FOUND ? "file is missing" : load_error.message);
 		}
 		status = lay_out_again(index, volume);
 		if (status != UDS_OK)
@@ -528,20 +530,20 @@ tell_missing(const replay *state)
 	for (uint64_t chapter = state->oldest; chapter < newest; chapter++)
 	{
 		if (!is_sealed(state->index, chapter) &&
-			!(state->result->has_save && chapter == state->loaded))
+		    !(state->result->has_save && chapter == state->loaded))
 			missing++;
 	}
 	if (missing > 0)
 		uds_port_log(state->volume->port,
-					 UDS_LOG_WARNING,
-					 "%llu of %llu chapters are missing; their records are not found",
-					 (unsigned long long) missing,
-					 (unsigned long long) (newest - state->oldest));
+		             UDS_LOG_WARNING,
+		             "%llu of %llu chapters are missing; their records are not found",
+		             (unsigned long long) missing,
+		             (unsigned long long) (newest - state->oldest));
 }
 
 uds_status
 uds_recovery_run(uds_index *index, uds_volume *volume, const uds_control *control, bool is_clean,
-				 uds_recovery_result *result, uds_error *error)
+                 uds_recovery_result *result, uds_error *error)
 {
 	replay state = { .index = index, .volume = volume, .result = result };
 	bool has_surplus = false;

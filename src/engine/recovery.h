@@ -20,6 +20,7 @@ typedef struct uds_recovery_result
 	uint64_t future_chapters;   /* not in this host's past */
 	uint64_t damaged_pages;     /* record pages met in replay */
 	bool has_save;              /* a save was loaded */
+	uint32_t save;              /* file it was in: 0 or 1 */
 	bool is_save_damaged;       /* control names one that could not be loaded */
 } uds_recovery_result;
 
@@ -35,8 +36,8 @@ typedef struct uds_recovery_result
  * UDS_ERR_INTERNAL
  */
 UDS_MUST_CHECK uds_status uds_recovery_run(uds_index *index, uds_volume *volume,
-										   const uds_control *control, bool is_clean,
-										   uds_recovery_result *result, uds_error *error);
+                                           const uds_control *control, bool is_clean,
+                                           uds_recovery_result *result, uds_error *error);
 
 #pragma GCC visibility pop
 

@@ -42,8 +42,8 @@ struct uds_request
 	/* out, when the request is answered */
 	uint8_t status; /* uds_status: OK, OVERFLOW (DELETE), ERR_READ_ONLY, ERR_STATE, ERR_ARGUMENT */
 	uint8_t found;
-	uint8_t region;                /* uds_region */
-	uds_metadata found_metadata;   /* defined when found */
+	uint8_t region;              /* uds_region */
+	uds_metadata found_metadata; /* defined when found */
 
 	/* the host's own */
 	uint32_t tag;

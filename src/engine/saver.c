@@ -54,33 +54,31 @@ save_sections(uds_index *index, uds_checkpoint *checkpoint)
 	{
 		status = uds_checkpoint_begin(checkpoint, UDS_SECTION_OPEN_CHAPTER, (uint16_t) i);
 		if (status == UDS_OK)
-			status = save_open_chapter(index->zones[i].shares[newest % UDS_CHAPTER_BUFFERS],
-									   stream);
+			status =
+				save_open_chapter(index->zones[i].shares[newest % UDS_CHAPTER_BUFFERS], stream);
 	}
 	return status;
 }
 
 uds_status
 uds_saver_save(uds_index *index, uds_port *port, uint32_t save, uint64_t save_number,
-			   uds_error *error)
+               uds_error *error)
 {
 	uds_checkpoint checkpoint;
-	uds_status status = uds_checkpoint_create(&checkpoint,
-											  port,
-											  save,
-											  atomic_load_explicit(&index->nonce,
-																   memory_order_relaxed),
-											  save_number,
-											  index->writer_image,
-											  index->image_bytes,
-											  error);
+	uds_status status =
+		uds_checkpoint_create(&checkpoint,
+	                          port,
+	                          save,
+	                          atomic_load_explicit(&index->nonce, memory_order_relaxed),
+	                          save_number,
+	                          index->writer_image,
+	                          index->image_bytes,
+	                          error);
 
 	if (status != UDS_OK)
 		return status;
 	atomic_store_explicit(&index->progress_done, 0, memory_order_relaxed);
-	atomic_store_explicit(&index->progress_total,
-						  index->config.zone_count,
-						  memory_order_relaxed);
+	atomic_store_explicit(&index->progress_total, index->config.zone_count, memory_order_relaxed);
 	status = save_sections(index, &checkpoint);
 	if (status == UDS_OK)
 		return uds_checkpoint_finish(&checkpoint);
@@ -98,7 +96,7 @@ surplus_share(const uds_zone *zone, uint64_t newest)
 /* Put one saved record where it belongs. */
 static uds_status
 load_record(uds_index *index, uint64_t newest, const uds_save_record *saved, bool *has_surplus,
-			uint64_t *lost)
+            uint64_t *lost)
 {
 	const uds_name *name = &saved->record.name;
 	uds_zone *zone = &index->zones[uds_volume_index_zone(&index->volume_index, name)];
@@ -108,20 +106,20 @@ load_record(uds_index *index, uint64_t newest, const uds_save_record *saved, boo
 	if (saved->is_tombstone > 1 || uds_saver_is_loaded(index, newest, name))
 		return UDS_ERR_CORRUPT;
 	if (uds_open_chapter_put(share, name, &saved->record.metadata, saved->is_tombstone != 0) ==
-		UDS_OK)
+	    UDS_OK)
 		return UDS_OK;
 	*has_surplus = true;
 	share = surplus_share(zone, newest);
 	if (uds_open_chapter_search(share, name, &slot) == UDS_NOT_FOUND &&
-		uds_open_chapter_put(share, name, &saved->record.metadata, saved->is_tombstone != 0) !=
-			UDS_OK)
+	    uds_open_chapter_put(share, name, &saved->record.metadata, saved->is_tombstone != 0) !=
+	        UDS_OK)
 		(*lost)++;
 	return UDS_OK;
 }
 
 static uds_status
 load_open_chapter(uds_index *index, uint64_t newest, uds_stream *stream, uint64_t *total,
-				  bool *has_surplus, uint64_t *lost)
+                  bool *has_surplus, uint64_t *lost)
 {
 	uint64_t count;
 	uds_status status = uds_stream_read(stream, &count, sizeof(count));
@@ -129,8 +127,7 @@ load_open_chapter(uds_index *index, uint64_t newest, uds_stream *stream, uint64_
 	if (status != UDS_OK)
 		return status;
 	*total += count;
-	if (count > index->geometry.records_per_chapter ||
-		*total > index->geometry.records_per_chapter)
+	if (count > index->geometry.records_per_chapter || *total > index->geometry.records_per_chapter)
 		return UDS_ERR_CORRUPT;
 	for (uint64_t i = 0; i < count; i++)
 	{
@@ -150,13 +147,13 @@ static void
 claim_loaded(uds_index *index, uint64_t newest, uint64_t total)
 {
 	atomic_store_explicit(&index->claims[newest % UDS_CHAPTER_BUFFERS],
-						  newest << UDS_CLAIM_COUNT_BITS | total,
-						  memory_order_relaxed);
+	                      newest << UDS_CLAIM_COUNT_BITS | total,
+	                      memory_order_relaxed);
 }
 
 static uds_status
 load_sections(uds_index *index, uds_checkpoint *checkpoint, uint64_t *newest, bool *has_surplus,
-			  uint64_t *lost)
+              uint64_t *lost)
 {
 	uds_stream *stream = &checkpoint->stream;
 	uint64_t total = 0;
@@ -168,8 +165,8 @@ load_sections(uds_index *index, uds_checkpoint *checkpoint, uint64_t *newest, bo
 	if (status != UDS_OK)
 		return status;
 	if (header.zone_count == 0 || header.zone_count > UDS_ZONES_MAX ||
-		header.structure != (uint32_t) index->config.structure ||
-		header.newest_chapter >= UINT64_C(1) << 40)
+	    header.structure != (uint32_t) index->config.structure ||
+	    header.newest_chapter >= UINT64_C(1) << 40)
 		return UDS_ERR_CORRUPT;
 	for (uint32_t i = 0; i < header.zone_count && status == UDS_OK; i++)
 	{
@@ -187,12 +184,8 @@ load_sections(uds_index *index, uds_checkpoint *checkpoint, uint64_t *newest, bo
 	{
 		status = uds_checkpoint_begin(checkpoint, UDS_SECTION_OPEN_CHAPTER, (uint16_t) i);
 		if (status == UDS_OK)
-			status = load_open_chapter(index,
-									   header.newest_chapter,
-									   stream,
-									   &total,
-									   has_surplus,
-									   lost);
+			status =
+				load_open_chapter(index, header.newest_chapter, stream, &total, has_surplus, lost);
 	}
 	claim_loaded(index, header.newest_chapter, total);
 	*newest = header.newest_chapter;
@@ -201,19 +194,19 @@ load_sections(uds_index *index, uds_checkpoint *checkpoint, uint64_t *newest, bo
 
 uds_status
 uds_saver_load(uds_index *index, uds_port *port, uint32_t save, uint64_t save_number,
-			   uint64_t *newest, bool *has_surplus, uds_error *error)
+               uint64_t *newest, bool *has_surplus, uds_error *error)
 {
 	uds_checkpoint checkpoint;
 	uint64_t lost = 0;
-	uds_status status = uds_checkpoint_open(&checkpoint,
-											port,
-											save,
-											atomic_load_explicit(&index->nonce,
-																 memory_order_relaxed),
-											save_number,
-											index->writer_image,
-											index->image_bytes,
-											error);
+	uds_status status =
+		uds_checkpoint_open(&checkpoint,
+	                        port,
+	                        save,
+	                        atomic_load_explicit(&index->nonce, memory_order_relaxed),
+	                        save_number,
+	                        index->writer_image,
+	                        index->image_bytes,
+	                        error);
 
 	*has_surplus = false;
 	if (status != UDS_OK)
@@ -230,9 +223,9 @@ uds_saver_load(uds_index *index, uds_port *port, uint32_t save, uint64_t save_nu
 		(void) uds_error_set(error, UDS_ERR_CORRUPT, 0, "contents of the save make no sense");
 	if (status == UDS_OK && lost > 0)
 		uds_port_log(port,
-					 UDS_LOG_WARNING,
-					 "%llu records of the open chapter found no place and are forgotten",
-					 (unsigned long long) lost);
+		             UDS_LOG_WARNING,
+		             "%llu records of the open chapter found no place and are forgotten",
+		             (unsigned long long) lost);
 	return status;
 }
 
@@ -243,8 +236,8 @@ uds_saver_is_loaded(const uds_index *index, uint64_t newest, const uds_name *nam
 	uint32_t slot;
 
 	return uds_open_chapter_search(zone->shares[newest % UDS_CHAPTER_BUFFERS], name, &slot) ==
-			   UDS_OK ||
-		   uds_open_chapter_search(surplus_share(zone, newest), name, &slot) == UDS_OK;
+	           UDS_OK ||
+	       uds_open_chapter_search(surplus_share(zone, newest), name, &slot) == UDS_OK;
 }
 
 uint32_t
@@ -256,7 +249,7 @@ uds_saver_collect_open(uds_index *index, uint64_t newest)
 	{
 		const uds_zone *zone = &index->zones[i];
 		const uds_open_chapter *shares[2] = { zone->shares[newest % UDS_CHAPTER_BUFFERS],
-											  surplus_share(zone, newest) };
+			                                  surplus_share(zone, newest) };
 
 		for (int j = 0; j < 2; j++)
 		{

@@ -21,7 +21,7 @@ typedef struct uds_save_header
 {
 	uint64_t newest_chapter; /* the open one */
 	uint32_t zone_count;
-	uint32_t structure; /* uds_index_structure */
+	uint32_t structure;  /* uds_index_structure */
 	uint64_t generation; /* of the start that made the save */
 	uint64_t reserved;
 } uds_save_header;
@@ -43,7 +43,7 @@ _Static_assert(sizeof(uds_save_record) == 40, "stored as raw bytes");
  * before it is on the volume.  Caller: the writer.
  */
 UDS_MUST_CHECK uds_status uds_saver_save(uds_index *index, uds_port *port, uint32_t save,
-										 uint64_t save_number, uds_error *error);
+                                         uint64_t save_number, uds_error *error);
 
 /*
  * Load a save file into a block that was just laid out.  The records of the open chapter go to the
@@ -57,8 +57,8 @@ UDS_MUST_CHECK uds_status uds_saver_save(uds_index *index, uds_port *port, uint3
  * the block has to be laid out again.
  */
 UDS_MUST_CHECK uds_status uds_saver_load(uds_index *index, uds_port *port, uint32_t save,
-										 uint64_t save_number, uint64_t *newest,
-										 bool *has_surplus, uds_error *error);
+                                         uint64_t save_number, uint64_t *newest, bool *has_surplus,
+                                         uds_error *error);
 
 /* Is a name among the records of the open chapter that was loaded? */
 bool uds_saver_is_loaded(const uds_index *index, uint64_t newest, const uds_name *name);

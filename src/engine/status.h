@@ -21,7 +21,7 @@ typedef enum uds_status
 	UDS_OVERFLOW = 4,  /* a size limit was reached; nothing was stored; the object is intact */
 	UDS_DUPLICATE = 5, /* the name is already there as an exact entry */
 
-	UDS_ERR_ARGUMENT = 10, /* 10..19: the caller broke the contract */
+	UDS_ERR_ARGUMENT = 10,  /* 10..19: the caller broke the contract */
 	UDS_ERR_BAD_STATE = 11, /* the operation is not possible for this object */
 
 	UDS_ERR_STATE = 20,     /* 20..29: offline, failed, suspended, no room */
@@ -53,15 +53,15 @@ typedef struct uds_error
 	char hint[UDS_ERROR_TEXT_BYTES];
 } uds_error;
 
-#define UDS_MUST_CHECK      __attribute__((warn_unused_result))
-#define UDS_PRINTF(f, a)    __attribute__((format(printf, f, a)))
-#define UDS_LIKELY(x)       __builtin_expect(!!(x), 1)
-#define UDS_UNLIKELY(x)     __builtin_expect(!!(x), 0)
-#define UDS_CACHE_LINE      64
-#define UDS_ALIGN(n, a)     (((n) + ((a) -1)) & ~((size_t) (a) -1))
-#define UDS_MIN(a, b)       ((a) < (b) ? (a) : (b))
-#define UDS_MAX(a, b)       ((a) > (b) ? (a) : (b))
-#define UDS_NO_CHAPTER      UINT64_MAX
+#define UDS_MUST_CHECK   __attribute__((warn_unused_result))
+#define UDS_PRINTF(f, a) __attribute__((format(printf, f, a)))
+#define UDS_LIKELY(x)    __builtin_expect(!!(x), 1)
+#define UDS_UNLIKELY(x)  __builtin_expect(!!(x), 0)
+#define UDS_CACHE_LINE   64
+#define UDS_ALIGN(n, a)  (((n) + ((a) -1)) & ~((size_t) (a) -1))
+#define UDS_MIN(a, b)    ((a) < (b) ? (a) : (b))
+#define UDS_MAX(a, b)    ((a) > (b) ? (a) : (b))
+#define UDS_NO_CHAPTER   UINT64_MAX
 
 #ifdef UDS_ASSERTIONS
 void uds_assert_failed(const char *expression, const char *file, int line)
@@ -76,7 +76,7 @@ void uds_assert_failed(const char *expression, const char *file, int line)
  * "return uds_error_set(error, UDS_ERR_IO, errno, ...)".  Clears detail and hint.
  */
 uds_status uds_error_set(uds_error *error, uds_status status, int system_errno, const char *format,
-						 ...) UDS_PRINTF(4, 5);
+                         ...) UDS_PRINTF(4, 5);
 void uds_error_detail(uds_error *error, const char *format, ...) UDS_PRINTF(2, 3);
 void uds_error_hint(uds_error *error, const char *format, ...) UDS_PRINTF(2, 3);
 

@@ -19,7 +19,7 @@ static uint64_t
 page_offset(const uds_geometry *geometry, uint32_t physical_chapter, uint32_t page)
 {
 	return (uds_geometry_chapter_page(geometry, physical_chapter) + page) *
-		   geometry->parameters.page_bytes;
+	       geometry->parameters.page_bytes;
 }
 
 uds_status
@@ -92,7 +92,7 @@ uds_volume_check_header(uds_volume *volume, const uint8_t *name_key, uds_error *
 
 uds_page_identity
 uds_volume_page_identity(const uds_volume *volume, uint64_t chapter, uint32_t generation,
-						 uint32_t page)
+                         uint32_t page)
 {
 	const uds_geometry *geometry = volume->geometry;
 	uint32_t physical = uds_geometry_physical_chapter(geometry, chapter);
@@ -121,9 +121,9 @@ uds_volume_encode_seal(const uds_volume *volume, uds_seal *seal, uint8_t *page)
 {
 	uint32_t page_bytes = volume->geometry->parameters.page_bytes;
 	uds_page_identity identity = uds_volume_page_identity(volume,
-														  seal->chapter,
-														  seal->generation,
-														  seal_page_number(volume->geometry));
+	                                                      seal->chapter,
+	                                                      seal->generation,
+	                                                      seal_page_number(volume->geometry));
 
 	seal->crc = 0;
 	memset(page, 0, page_bytes);
@@ -135,7 +135,7 @@ uds_volume_encode_seal(const uds_volume *volume, uds_seal *seal, uint8_t *page)
 /* Is the page a seal that was written for this place? */
 static uds_status
 check_seal(uds_volume *volume, uint32_t physical_chapter, uint8_t *page, uds_seal *seal,
-		   uds_error *error)
+           uds_error *error)
 {
 	const uds_geometry *geometry = volume->geometry;
 	uds_page_identity identity;
@@ -143,7 +143,7 @@ check_seal(uds_volume *volume, uint32_t physical_chapter, uint8_t *page, uds_sea
 
 	memcpy(seal, page, sizeof(*seal));
 	if (seal->magic != UDS_SEAL_MAGIC ||
-		seal->nonce != atomic_load_explicit(volume->nonce, memory_order_relaxed))
+	    seal->nonce != atomic_load_explicit(volume->nonce, memory_order_relaxed))
 		return UDS_NOT_FOUND;
 	zeroed = *seal;
 	zeroed.crc = 0;
@@ -156,33 +156,33 @@ check_seal(uds_volume *volume, uint32_t physical_chapter, uint8_t *page, uds_sea
 		.generation = seal->generation,
 	};
 	if (uds_port_crc32c(uds_page_seed(&identity), page, geometry->parameters.page_bytes) !=
-			seal->crc ||
-		seal->format_version != UDS_FORMAT_VERSION ||
-		uds_geometry_physical_chapter(geometry, seal->chapter) != physical_chapter ||
-		seal->records > geometry->records_per_chapter || seal->tombstones > seal->records ||
-		seal->unindexed > seal->records)
+	        seal->crc ||
+	    seal->format_version != UDS_FORMAT_VERSION ||
+	    uds_geometry_physical_chapter(geometry, seal->chapter) != physical_chapter ||
+	    seal->records > geometry->records_per_chapter || seal->tombstones > seal->records ||
+	    seal->unindexed > seal->records)
 		return uds_error_set(error,
-							 UDS_ERR_CORRUPT,
-							 0,
-							 "seal of physical chapter %u is damaged",
-							 physical_chapter);
+		                     UDS_ERR_CORRUPT,
+		                     0,
+		                     "seal of physical chapter %u is damaged",
+		                     physical_chapter);
 	return UDS_OK;
 }
 
 uds_status
 uds_volume_read_seal(uds_volume *volume, uint32_t physical_chapter, uds_seal *seal,
-					 uds_error *error)
+                     uds_error *error)
 {
 	_Alignas(UDS_CACHE_LINE) uint8_t page[65536];
 	const uds_geometry *geometry = volume->geometry;
 	uds_status status =
 		uds_port_file_read(volume->port,
-						   volume->file,
-						   page,
-						   geometry->parameters.page_bytes,
-						   page_offset(geometry, physical_chapter, seal_page_number(geometry)),
-						   NULL,
-						   error);
+	                       volume->file,
+	                       page,
+	                       geometry->parameters.page_bytes,
+	                       page_offset(geometry, physical_chapter, seal_page_number(geometry)),
+	                       NULL,
+	                       error);
 
 	if (status != UDS_OK)
 		return status;
@@ -191,7 +191,7 @@ uds_volume_read_seal(uds_volume *volume, uint32_t physical_chapter, uds_seal *se
 
 uds_status
 uds_volume_verify_page(const uds_volume *volume, const uint8_t *page, uint64_t chapter,
-					   uint32_t generation, uint32_t number)
+                       uint32_t generation, uint32_t number)
 {
 	const uds_geometry *geometry = volume->geometry;
 	uds_page_identity identity = uds_volume_page_identity(volume, chapter, generation, number);
@@ -204,16 +204,16 @@ uds_volume_verify_page(const uds_volume *volume, const uint8_t *page, uint64_t c
 /* Count a page that cannot be used; tell of the first one of a chapter. */
 static void
 report_bad_page(uds_volume *volume, uds_chapter_slot *slot, uint64_t chapter, uint32_t page,
-				const char *reason)
+                const char *reason)
 {
 	atomic_fetch_add_explicit(volume->bad_pages, 1, memory_order_relaxed);
 	if (atomic_exchange_explicit(&slot->damage, 1, memory_order_relaxed) == 0)
 		uds_port_log(volume->port,
-					 UDS_LOG_WARNING,
-					 "page %u of chapter %llu cannot be used (%s); its records are not found",
-					 page,
-					 (unsigned long long) chapter,
-					 reason);
+		             UDS_LOG_WARNING,
+		             "page %u of chapter %llu cannot be used (%s); its records are not found",
+		             page,
+		             (unsigned long long) chapter,
+		             reason);
 }
 
 uds_status
@@ -233,12 +233,12 @@ uds_volume_read_page(uds_volume *volume, uint64_t chapter, uint32_t page, uint8_
 		status = uds_error_set(&error, UDS_ERR_IO, 0, "volume is not open");
 	else
 		status = uds_port_file_read(volume->port,
-									volume->file,
-									buffer,
-									geometry->parameters.page_bytes,
-									page_offset(geometry, physical, page),
-									NULL,
-									&error);
+		                            volume->file,
+		                            buffer,
+		                            geometry->parameters.page_bytes,
+		                            page_offset(geometry, physical, page),
+		                            NULL,
+		                            &error);
 	if (status == UDS_NOT_FOUND)
 		status = uds_error_set(&error, UDS_ERR_CORRUPT, 0, "file is too short");
 	if (status == UDS_OK)
@@ -250,16 +250,16 @@ uds_volume_read_page(uds_volume *volume, uint64_t chapter, uint32_t page, uint8_
 	if (atomic_load_explicit(&slot->chapter, memory_order_acquire) != chapter)
 		return UDS_NOT_FOUND;
 	report_bad_page(volume,
-					slot,
-					chapter,
-					page,
-					error.message[0] != '\0' ? error.message : "checksum or structure is wrong");
+	                slot,
+	                chapter,
+	                page,
+	                error.message[0] != '\0' ? error.message : "checksum or structure is wrong");
 	return status;
 }
 
 uds_status
-uds_volume_read_pages(uds_volume *volume, uint32_t physical_chapter, uint32_t first,
-					  uint32_t count, uint8_t *buffer, uds_error *error)
+uds_volume_read_pages(uds_volume *volume, uint32_t physical_chapter, uint32_t first, uint32_t count,
+                      uint8_t *buffer, uds_error *error)
 {
 	const uds_geometry *geometry = volume->geometry;
 	size_t page_bytes = geometry->parameters.page_bytes;
@@ -274,12 +274,12 @@ uds_volume_read_pages(uds_volume *volume, uint32_t physical_chapter, uint32_t fi
 		if (uds_port_should_stop(volume->port))
 			return UDS_STOPPED;
 		status = uds_port_file_read(volume->port,
-									volume->file,
-									target,
-									pages * page_bytes,
-									page_offset(geometry, physical_chapter, first + done),
-									&read,
-									error);
+		                            volume->file,
+		                            target,
+		                            pages * page_bytes,
+		                            page_offset(geometry, physical_chapter, first + done),
+		                            &read,
+		                            error);
 		if (status == UDS_NOT_FOUND)
 			memset(target + read, 0, pages * page_bytes - read);
 		else if (status != UDS_OK)
@@ -290,7 +290,7 @@ uds_volume_read_pages(uds_volume *volume, uint32_t physical_chapter, uint32_t fi
 
 uds_status
 uds_volume_verify_chapter(uds_volume *volume, const uds_seal *seal, uint8_t *image,
-						  uds_error *error)
+                          uds_error *error)
 {
 	const uds_geometry *geometry = volume->geometry;
 	uint32_t physical = uds_geometry_physical_chapter(geometry, seal->chapter);
@@ -307,25 +307,25 @@ uds_volume_verify_chapter(uds_volume *volume, const uds_seal *seal, uint8_t *ima
 
 		if (uds_volume_verify_page(volume, page, seal->chapter, seal->generation, i) != UDS_OK)
 			return uds_error_set(error,
-								 UDS_ERR_CORRUPT,
-								 0,
-								 "page %u of chapter %llu is damaged",
-								 i,
-								 (unsigned long long) seal->chapter);
+			                     UDS_ERR_CORRUPT,
+			                     0,
+			                     "page %u of chapter %llu is damaged",
+			                     i,
+			                     (unsigned long long) seal->chapter);
 		pages_crc = uds_port_crc32c(pages_crc, &crc, sizeof(crc));
 	}
 	if (pages_crc != seal->pages_crc)
 		return uds_error_set(error,
-							 UDS_ERR_CORRUPT,
-							 0,
-							 "seal of chapter %llu does not fit its pages",
-							 (unsigned long long) seal->chapter);
+		                     UDS_ERR_CORRUPT,
+		                     0,
+		                     "seal of chapter %llu does not fit its pages",
+		                     (unsigned long long) seal->chapter);
 	return UDS_OK;
 }
 
 uds_status
 uds_volume_write_chapter(uds_volume *volume, uint64_t chapter, const uint8_t *image,
-						 uds_error *error)
+                         uds_error *error)
 {
 	const uds_geometry *geometry = volume->geometry;
 	uint32_t physical = uds_geometry_physical_chapter(geometry, chapter);
@@ -340,11 +340,11 @@ uds_volume_write_chapter(uds_volume *volume, uint64_t chapter, const uint8_t *im
 		if (uds_port_should_stop(volume->port))
 			return UDS_STOPPED;
 		status = uds_port_file_write(volume->port,
-									 volume->file,
-									 image + done * page_bytes,
-									 pages * page_bytes,
-									 page_offset(geometry, physical, done),
-									 error);
+		                             volume->file,
+		                             image + done * page_bytes,
+		                             pages * page_bytes,
+		                             page_offset(geometry, physical, done),
+		                             error);
 		if (status != UDS_OK)
 			return status;
 	}

@@ -94,27 +94,27 @@ typedef struct uds_volume
 	uds_port *port;
 	uds_port_file *file; /* NULL while it is not open */
 	const uds_geometry *geometry;
-	uds_chapter_slot *slots;        /* in the block: one per physical chapter */
-	const _Atomic uint64_t *nonce;  /* in the block */
-	_Atomic uint64_t *bad_pages;    /* in the block: statistics */
+	uds_chapter_slot *slots;       /* in the block: one per physical chapter */
+	const _Atomic uint64_t *nonce; /* in the block */
+	_Atomic uint64_t *bad_pages;   /* in the block: statistics */
 } uds_volume;
 
 /* UDS_NOT_FOUND when there is no volume file. */
 UDS_MUST_CHECK uds_status uds_volume_open(uds_volume *volume, uint32_t file_flags,
-										  uds_error *error);
+                                          uds_error *error);
 void uds_volume_close(uds_volume *volume);
 
 /* Write the header page; not synced. */
 UDS_MUST_CHECK uds_status uds_volume_write_header(uds_volume *volume, const uint8_t *name_key,
-												  uds_error *error);
+                                                  uds_error *error);
 
 /* UDS_OK when the header is this index's; UDS_ERR_CORRUPT when it has to be written again. */
 UDS_MUST_CHECK uds_status uds_volume_check_header(uds_volume *volume, const uint8_t *name_key,
-												  uds_error *error);
+                                                  uds_error *error);
 
 /* Identity of a page (0 .. pages_per_chapter - 1) of a chapter. */
 uds_page_identity uds_volume_page_identity(const uds_volume *volume, uint64_t chapter,
-										   uint32_t generation, uint32_t page);
+                                           uint32_t generation, uint32_t page);
 
 /* Checksum that an index or record page carries, for the seal. */
 uint32_t uds_volume_page_crc(const uds_geometry *geometry, const uint8_t *page, uint32_t number);
@@ -132,7 +132,7 @@ void uds_volume_encode_seal(const uds_volume *volume, uds_seal *seal, uint8_t *p
  * UDS_ERR_IO       it could not be read
  */
 UDS_MUST_CHECK uds_status uds_volume_read_seal(uds_volume *volume, uint32_t physical_chapter,
-											   uds_seal *seal, uds_error *error);
+                                               uds_seal *seal, uds_error *error);
 
 /*
  * Read one index or record page of a chapter and verify it.
@@ -146,27 +146,27 @@ UDS_MUST_CHECK uds_status uds_volume_read_seal(uds_volume *volume, uint32_t phys
  * UDS_ERR_IO       it could not be read; the same
  */
 UDS_MUST_CHECK uds_status uds_volume_read_page(uds_volume *volume, uint64_t chapter, uint32_t page,
-											   uint8_t *buffer);
+                                               uint8_t *buffer);
 
 /* Verify a page in memory against what its place and number demand. */
 UDS_MUST_CHECK uds_status uds_volume_verify_page(const uds_volume *volume, const uint8_t *page,
-												 uint64_t chapter, uint32_t generation,
-												 uint32_t number);
+                                                 uint64_t chapter, uint32_t generation,
+                                                 uint32_t number);
 
 /*
  * Read count pages of a chapter from page first on, unverified, in pieces with should_stop().
  * What lies behind the end of the file reads as zeros.
  */
 UDS_MUST_CHECK uds_status uds_volume_read_pages(uds_volume *volume, uint32_t physical_chapter,
-												uint32_t first, uint32_t count, uint8_t *buffer,
-												uds_error *error);
+                                                uint32_t first, uint32_t count, uint8_t *buffer,
+                                                uds_error *error);
 
 /*
  * Verify a sealed chapter as a whole.  image: pages_per_chapter pages of scratch memory.
  * UDS_OK, UDS_ERR_CORRUPT, UDS_ERR_IO, UDS_STOPPED.
  */
 UDS_MUST_CHECK uds_status uds_volume_verify_chapter(uds_volume *volume, const uds_seal *seal,
-													uint8_t *image, uds_error *error);
+                                                    uint8_t *image, uds_error *error);
 
 /*
  * Write a whole chapter (image: pages_per_chapter pages, seal included) and sync it.  The caller
@@ -174,7 +174,7 @@ UDS_MUST_CHECK uds_status uds_volume_verify_chapter(uds_volume *volume, const ud
  * UDS_OK: durable.  UDS_STOPPED or an error: nothing is known about the place.
  */
 UDS_MUST_CHECK uds_status uds_volume_write_chapter(uds_volume *volume, uint64_t chapter,
-												   const uint8_t *image, uds_error *error);
+                                                   const uint8_t *image, uds_error *error);
 
 #pragma GCC visibility pop
 

@@ -20,7 +20,7 @@ dense_parameters(const uds_geometry *geometry, uint32_t zone_count, bool is_zero
 
 size_t
 uds_volume_index_size(const uds_geometry *geometry, uds_index_structure structure,
-					  uint32_t zone_count)
+                      uint32_t zone_count)
 {
 	uds_index_parameters parameters = dense_parameters(geometry, zone_count, false);
 
@@ -31,7 +31,7 @@ uds_volume_index_size(const uds_geometry *geometry, uds_index_structure structur
 
 uds_status
 uds_volume_index_init(uds_volume_index *index, void *memory, const uds_geometry *geometry,
-					  uds_index_structure structure, uint32_t zone_count, bool is_zeroed)
+                      uds_index_structure structure, uint32_t zone_count, bool is_zeroed)
 {
 	uds_index_parameters parameters = dense_parameters(geometry, zone_count, is_zeroed);
 
@@ -49,7 +49,7 @@ uds_volume_index_init(uds_volume_index *index, void *memory, const uds_geometry 
 
 uds_status
 uds_volume_index_set_window(uds_volume_index *index, uint32_t zone, uint64_t oldest,
-							uint64_t newest)
+                            uint64_t newest)
 {
 	if (index->structure == UDS_STRUCTURE_BUCKETS)
 		return uds_index_buckets_set_window(index->dense.buckets, zone, oldest, newest);
@@ -58,7 +58,7 @@ uds_volume_index_set_window(uds_volume_index *index, uint32_t zone, uint64_t old
 
 void
 uds_volume_index_counters(const uds_volume_index *index, uint32_t zone,
-						  uds_index_counters *counters)
+                          uds_index_counters *counters)
 {
 	if (index->structure == UDS_STRUCTURE_BUCKETS)
 		uds_index_buckets_counters(index->dense.buckets, zone, counters);
@@ -92,7 +92,7 @@ zone_start(const uds_volume_index *index, uint32_t zone)
 
 uds_status
 uds_volume_index_save(const uds_volume_index *index, uint32_t zone, uint64_t boundary,
-					  uds_stream *stream)
+                      uds_stream *stream)
 {
 	uint64_t head[2] = { boundary, zone_start(index, zone) };
 	uds_status status = uds_stream_write(stream, head, sizeof(head));
@@ -113,7 +113,8 @@ uds_volume_index_load(uds_volume_index *index, uds_stream *stream)
 
 	if (status != UDS_OK)
 		return status;
-	if (part == UDS_ZONES_MAX || (part == 0 ? head[1] != 0 : head[1] <= index->part_start[part - 1]))
+	if (part == UDS_ZONES_MAX ||
+	    (part == 0 ? head[1] != 0 : head[1] <= index->part_start[part - 1]))
 		return UDS_ERR_CORRUPT;
 	if (index->structure == UDS_STRUCTURE_BUCKETS)
 		status = uds_index_buckets_load(index->dense.buckets, stream);

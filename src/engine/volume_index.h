@@ -25,9 +25,9 @@ typedef enum uds_index_structure
 /* In the shared block; pointers lead into the block. */
 typedef struct uds_volume_index
 {
-	uds_index_structure structure; /* const */
-	uint32_t zone_count;           /* const */
-	uint32_t part_count;           /* const after load: parts of the save that was loaded */
+	uds_index_structure structure;         /* const */
+	uint32_t zone_count;                   /* const */
+	uint32_t part_count;                   /* const after load: parts of the save that was loaded */
 	uint64_t part_start[UDS_ZONES_MAX];    /* const after load: first position of a part */
 	uint64_t part_boundary[UDS_ZONES_MAX]; /* const after load: its boundary */
 	union
@@ -39,16 +39,16 @@ typedef struct uds_volume_index
 
 /* Bytes of the memory behind a volume index, 0 when the parameters do not fit. */
 size_t uds_volume_index_size(const uds_geometry *geometry, uds_index_structure structure,
-							 uint32_t zone_count);
+                             uint32_t zone_count);
 
 /*
  * Lay out an empty index in memory of that size, 64-byte aligned.  is_zeroed: the memory holds
  * zeros.
  */
 UDS_MUST_CHECK uds_status uds_volume_index_init(uds_volume_index *index, void *memory,
-												const uds_geometry *geometry,
-												uds_index_structure structure, uint32_t zone_count,
-												bool is_zeroed);
+                                                const uds_geometry *geometry,
+                                                uds_index_structure structure, uint32_t zone_count,
+                                                bool is_zeroed);
 
 /* The calls of index_entry.h for the sub-index of a name. */
 static inline uint32_t
@@ -101,19 +101,20 @@ uds_volume_index_move(uds_volume_index *index, uds_index_entry *entry, uint64_t 
 }
 
 UDS_MUST_CHECK uds_status uds_volume_index_set_window(uds_volume_index *index, uint32_t zone,
-													  uint64_t oldest, uint64_t newest);
+                                                      uint64_t oldest, uint64_t newest);
 
 /* Sums over the sub-indexes of a zone. */
 void uds_volume_index_counters(const uds_volume_index *index, uint32_t zone,
-							   uds_index_counters *counters);
+                               uds_index_counters *counters);
 
 /* Save the part of one zone: everything in chapters below boundary is complete in it. */
 UDS_MUST_CHECK uds_status uds_volume_index_save(const uds_volume_index *index, uint32_t zone,
-												uint64_t boundary, uds_stream *stream);
+                                                uint64_t boundary, uds_stream *stream);
 
 /*
- * Load the next part into an empty index, any zone count.  Parts come in the order of their zones.
- * On failure the index is empty.
+ * Load the next part, saved with any zone count, into an index that was just laid out.  Parts come
+ * in the order of their zones.  After a failure the index can be used, but parts loaded before may
+ * be there or not: lay it out again before the next load.
  */
 UDS_MUST_CHECK uds_status uds_volume_index_load(uds_volume_index *index, uds_stream *stream);
 

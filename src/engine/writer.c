@@ -29,9 +29,10 @@ struct uds_writer
 	uds_port_file *lock; /* NULL: the files are not ours */
 	uds_volume volume;
 	uds_control control;
-	bool has_control; /* control is what the file says */
-	bool has_zones;   /* all zones belong to this writer */
-	bool is_clean;    /* the files that were opened had been closed in order */
+	bool has_control;        /* control is what the file says */
+	bool must_write_control; /* or the file may say something else: a write of it has failed */
+	bool has_zones;          /* all zones belong to this writer */
+	bool is_clean;           /* the files that were opened had been closed in order */
 };
 
 #define WAIT_MS 20
@@ -61,10 +62,10 @@ give_zones(uds_writer *writer)
 		uint32_t expected = UDS_OWNER_WRITER;
 
 		(void) atomic_compare_exchange_strong_explicit(&index->zones[i].owner,
-													   &expected,
-													   UDS_OWNER_NONE,
-													   memory_order_release,
-													   memory_order_relaxed);
+		                                               &expected,
+		                                               UDS_OWNER_NONE,
+		                                               memory_order_release,
+		                                               memory_order_relaxed);
 	}
 	atomic_store(&index->zones_wanted, 0);
 	writer->has_zones = false;
@@ -85,10 +86,9 @@ take_zones(uds_writer *writer)
 	{
 		uint32_t expected = UDS_OWNER_NONE;
 
-		while (!atomic_compare_exchange_strong(&index->zones[i].owner,
-											   &expected,
-											   UDS_OWNER_WRITER) &&
-			   expected != UDS_OWNER_WRITER)
+		while (
+			!atomic_compare_exchange_strong(&index->zones[i].owner, &expected, UDS_OWNER_WRITER) &&
+			expected != UDS_OWNER_WRITER)
 		{
 			expected = UDS_OWNER_NONE;
 			if (uds_port_wait(writer->port, WAIT_MS) != UDS_OK)
@@ -108,7 +108,7 @@ uds_writer_zones_have_left(const uds_writer *writer)
 	for (uint32_t i = 0; i < writer->config.zone_count; i++)
 	{
 		if (atomic_load_explicit(&writer->index->zones[i].owner, memory_order_acquire) ==
-			UDS_OWNER_WORKER)
+		    UDS_OWNER_WORKER)
 			return false;
 	}
 	return true;
@@ -132,8 +132,8 @@ leave(uds_writer *writer, uds_status status, uds_error *error)
 	atomic_store_explicit(&writer->index->writer_inside, 0, memory_order_relaxed);
 	if (status == UDS_ERR_INTERNAL)
 		uds_block_fail(writer->index,
-					   writer->port,
-					   error->message[0] != '\0' ? error->message : "an invariant is broken");
+		               writer->port,
+		               error->message[0] != '\0' ? error->message : "an invariant is broken");
 	return status;
 }
 
@@ -148,10 +148,10 @@ go_offline(uds_writer *writer, uds_status status, uds_error *error)
 	if (status == UDS_ERR_CORRUPT && error->hint[0] == '\0')
 		uds_error_hint(error, "Restore the files, or forget everything with uds_reset().");
 	snprintf(reason,
-			 sizeof(reason),
-			 error->detail[0] != '\0' ? "%s (%s)" : "%s",
-			 error->message,
-			 error->detail);
+	         sizeof(reason),
+	         error->detail[0] != '\0' ? "%s (%s)" : "%s",
+	         error->message,
+	         error->detail);
 	uds_block_set_state(writer->index, UDS_STATE_OFFLINE, reason);
 	return status;
 }
@@ -194,15 +194,15 @@ check_control(const uds_writer *writer, const uds_control *control, uds_error *e
 	{
 		(void) uds_error_set(error, UDS_ERR_MISMATCH, 0, "files belong to another server");
 		uds_error_detail(error,
-						 "System identifier of the files is %llu, of this server %llu.",
-						 (unsigned long long) control->system_identifier,
-						 (unsigned long long) system_identifier);
+		                 "System identifier of the files is %llu, of this server %llu.",
+		                 (unsigned long long) control->system_identifier,
+		                 (unsigned long long) system_identifier);
 		return UDS_ERR_MISMATCH;
 	}
 	if (control->state == UDS_CONTROL_MOVED)
 		return uds_error_set(error, UDS_ERR_MISMATCH, 0, "files were moved elsewhere");
 	if (control->state < UDS_CONTROL_CLEAN || control->state > UDS_CONTROL_CREATING ||
-		(control->valid_save > 1 && control->valid_save != UDS_NO_SAVE))
+	    (control->valid_save > 1 && control->valid_save != UDS_NO_SAVE))
 		return uds_error_set(error, UDS_ERR_CORRUPT, 0, "control file makes no sense");
 	set_parameters(&wanted, &writer->config);
 	wanted.memory_mb = control->memory_mb;
@@ -210,16 +210,16 @@ check_control(const uds_writer *writer, const uds_control *control, uds_error *e
 		return UDS_OK;
 	(void) uds_error_set(error, UDS_ERR_MISMATCH, 0, "files do not fit the settings");
 	uds_error_detail(error,
-					 "Files: %u MB, %u chapters (%u sparse), index \"%s\"; settings: %u MB, %u "
-					 "chapters (%u sparse), index \"%s\".",
-					 control->memory_mb,
-					 control->chapters,
-					 control->sparse_chapters,
-					 structure_name(control->structure),
-					 writer->config.memory_mb,
-					 writer->config.geometry.chapters,
-					 writer->config.geometry.sparse_chapters,
-					 structure_name(writer->config.structure));
+	                 "Files: %u MB, %u chapters (%u sparse), index \"%s\"; settings: %u MB, %u "
+	                 "chapters (%u sparse), index \"%s\".",
+	                 control->memory_mb,
+	                 control->chapters,
+	                 control->sparse_chapters,
+	                 structure_name(control->structure),
+	                 writer->config.memory_mb,
+	                 writer->config.geometry.chapters,
+	                 writer->config.geometry.sparse_chapters,
+	                 structure_name(writer->config.structure));
 	uds_error_hint(error, "Set the settings back, or forget everything with uds_reset().");
 	return UDS_ERR_MISMATCH;
 }
@@ -232,6 +232,8 @@ write_control(uds_writer *writer, uds_control_state state, uds_error *error)
 
 	control.state = state;
 	status = uds_control_write(writer->port, &control, error);
+	/* The new version may be in place nevertheless. */
+	writer->must_write_control = status != UDS_OK;
 	if (status == UDS_OK)
 		writer->control = control;
 	return status;
@@ -246,10 +248,10 @@ lock_files(uds_writer *writer, uds_error *error)
 
 	if (status == UDS_OK)
 		status = uds_port_file_open(writer->port,
-									UDS_LOCK_FILE,
-									UDS_FILE_WRITE | UDS_FILE_CREATE,
-									&writer->lock,
-									error);
+		                            UDS_LOCK_FILE,
+		                            UDS_FILE_WRITE | UDS_FILE_CREATE,
+		                            &writer->lock,
+		                            error);
 	if (status != UDS_OK)
 		return status;
 	status = uds_port_file_lock(writer->port, writer->lock, error);
@@ -301,7 +303,7 @@ make_identity(uds_writer *writer, uds_error *error)
 	uint64_t nonce;
 
 	if (!uds_port_random(writer->port, &nonce, sizeof(nonce)) ||
-		!uds_port_random(writer->port, key, sizeof(key)))
+	    !uds_port_random(writer->port, key, sizeof(key)))
 		return uds_error_set(error, UDS_ERR_IO, 0, "could not get random bytes");
 	if (writer->has_control)
 		memcpy(key, control->name_key, sizeof(key));
@@ -330,8 +332,8 @@ open_files(uds_writer *writer, uds_error *error)
 	{
 		writer->control.generation++;
 		atomic_store_explicit(&writer->index->generation,
-							  writer->control.generation,
-							  memory_order_relaxed);
+		                      writer->control.generation,
+		                      memory_order_relaxed);
 		return create_files(writer, error);
 	}
 	if (writer->volume.file == NULL)
@@ -346,8 +348,8 @@ open_files(uds_writer *writer, uds_error *error)
 	if (status != UDS_OK)
 		return status;
 	atomic_store_explicit(&writer->index->generation,
-						  writer->control.generation,
-						  memory_order_relaxed);
+	                      writer->control.generation,
+	                      memory_order_relaxed);
 	status = uds_volume_check_header(&writer->volume, writer->control.name_key, error);
 	if (status != UDS_ERR_CORRUPT)
 		return status;
@@ -420,20 +422,20 @@ write_next_chapter(uds_writer *writer, uds_error *error)
 		if (status == UDS_OK || status == UDS_STOPPED || status == UDS_ERR_INTERNAL)
 			break;
 		uds_port_log(writer->port,
-					 UDS_LOG_WARNING,
-					 "chapter %llu could not be written: %s",
-					 (unsigned long long) chapter,
-					 error->message);
+		             UDS_LOG_WARNING,
+		             "chapter %llu could not be written: %s",
+		             (unsigned long long) chapter,
+		             error->message);
 	}
 	if (status == UDS_OK)
 		atomic_store_explicit(&index->chapters_written, chapter + 1, memory_order_release);
 	else if (status != UDS_STOPPED && status != UDS_ERR_INTERNAL)
 	{
 		snprintf(reason,
-				 sizeof(reason),
-				 "chapter %llu could not be written: %s",
-				 (unsigned long long) chapter,
-				 error->message);
+		         sizeof(reason),
+		         "chapter %llu could not be written: %s",
+		         (unsigned long long) chapter,
+		         error->message);
 		uds_block_set_state(index, UDS_STATE_READ_ONLY, reason);
 	}
 	/* Zones that are full go on, or learn that they cannot. */
@@ -474,16 +476,22 @@ settle(uds_writer *writer, uds_error *error)
 	}
 }
 
-/* Save what stands still and let control name it. */
+/* Save what stands still, over the save that control does not name, and let control name it. */
 static uds_status
 save_index(uds_writer *writer, uds_control_state state, uds_error *error)
 {
 	uds_index *index = writer->index;
-	uds_control before = writer->control;
-	uint32_t save = before.valid_save == 0 ? 1 : 0;
-	uds_status status =
-		uds_saver_save(index, writer->port, save, before.save_number + 1, error);
+	uds_control before;
+	uint32_t save;
+	uds_status status = UDS_OK;
 
+	if (writer->must_write_control)
+		status = write_control(writer, UDS_CONTROL_RUNNING, error);
+	if (status != UDS_OK)
+		return status;
+	before = writer->control;
+	save = before.valid_save == 0 ? 1 : 0;
+	status = uds_saver_save(index, writer->port, save, before.save_number + 1, error);
 	if (status != UDS_OK)
 		return status;
 	writer->control.valid_save = save;
@@ -495,9 +503,7 @@ save_index(uds_writer *writer, uds_control_state state, uds_error *error)
 		writer->control = before;
 		return status;
 	}
-	atomic_store_explicit(&index->last_checkpoint,
-						  writer->control.save_time,
-						  memory_order_relaxed);
+	atomic_store_explicit(&index->last_checkpoint, writer->control.save_time, memory_order_relaxed);
 	return UDS_OK;
 }
 
@@ -507,16 +513,16 @@ static void
 log_recovery(uds_writer *writer, const uds_recovery_result *result)
 {
 	uds_port_log(writer->port,
-				 result->damaged_pages + result->damaged_chapters > 0 ? UDS_LOG_WARNING
-																	  : UDS_LOG_INFO,
-				 "recovered %llu chapters, %llu of them replayed%s; %llu chapters and %llu pages "
-				 "are damaged, %llu chapters are not in this server's past",
-				 (unsigned long long) result->sealed_chapters,
-				 (unsigned long long) result->replayed_chapters,
-				 result->has_save ? " after the last save" : ", without a save",
-				 (unsigned long long) result->damaged_chapters,
-				 (unsigned long long) result->damaged_pages,
-				 (unsigned long long) result->future_chapters);
+	             result->damaged_pages + result->damaged_chapters > 0 ? UDS_LOG_WARNING
+	                                                                  : UDS_LOG_INFO,
+	             "recovered %llu chapters, %llu of them replayed%s; %llu chapters and %llu pages "
+	             "are damaged, %llu chapters are not in this server's past",
+	             (unsigned long long) result->sealed_chapters,
+	             (unsigned long long) result->replayed_chapters,
+	             result->has_save ? " after the last save" : ", without a save",
+	             (unsigned long long) result->damaged_chapters,
+	             (unsigned long long) result->damaged_pages,
+	             (unsigned long long) result->future_chapters);
 }
 
 /* Lay out the block and fill it from the files. */
@@ -536,11 +542,11 @@ recover(uds_writer *writer, uds_error *error)
 		return uds_error_set(error, UDS_ERR_ARGUMENT, 0, "configuration is not valid");
 	writer->volume.slots = index->slots;
 	status = uds_recovery_run(index,
-							  &writer->volume,
-							  &writer->control,
-							  writer->is_clean,
-							  &result,
-							  error);
+	                          &writer->volume,
+	                          &writer->control,
+	                          writer->is_clean,
+	                          &result,
+	                          error);
 	writer->is_clean = false;
 	if (status == UDS_OK)
 		status = uds_port_file_size(writer->port, writer->volume.file, &bytes, error);
@@ -548,15 +554,22 @@ recover(uds_writer *writer, uds_error *error)
 		return status;
 	atomic_store_explicit(&index->volume_bytes, bytes, memory_order_relaxed);
 	atomic_store_explicit(&index->dropped_chapters,
-						  result.damaged_chapters + result.future_chapters,
-						  memory_order_relaxed);
+	                      result.damaged_chapters + result.future_chapters,
+	                      memory_order_relaxed);
 	atomic_store_explicit(&index->recovery_chapters,
-						  result.replayed_chapters,
-						  memory_order_relaxed);
+	                      result.replayed_chapters,
+	                      memory_order_relaxed);
 	atomic_store_explicit(&index->recovery_duration_ns,
-						  uds_port_now(writer->port) - begin,
-						  memory_order_relaxed);
+	                      uds_port_now(writer->port) - begin,
+	                      memory_order_relaxed);
 	log_recovery(writer, &result);
+	if (result.has_save && result.save != writer->control.valid_save)
+	{
+		/* The damaged save is the one to be overwritten next. */
+		writer->control.valid_save = result.save;
+		writer->control.save_number--;
+		writer->must_write_control = true;
+	}
 	/* So that the next start need not do the same again. */
 	if (result.replayed_chapters > index->geometry.parameters.chapters / 8)
 	{
@@ -567,9 +580,9 @@ recover(uds_writer *writer, uds_error *error)
 			return status;
 		if (status != UDS_OK)
 			uds_port_log(writer->port,
-						 UDS_LOG_WARNING,
-						 "index could not be saved after its recovery: %s",
-						 save_error.message);
+			             UDS_LOG_WARNING,
+			             "index could not be saved after its recovery: %s",
+			             save_error.message);
 	}
 	return UDS_OK;
 }
@@ -580,11 +593,9 @@ set_online(uds_writer *writer)
 	uds_index *index = writer->index;
 
 	atomic_store_explicit(&index->opened_at,
-						  uds_port_wall_clock(writer->port),
-						  memory_order_relaxed);
-	atomic_store_explicit(&index->last_checkpoint,
-						  writer->control.save_time,
-						  memory_order_relaxed);
+	                      uds_port_wall_clock(writer->port),
+	                      memory_order_relaxed);
+	atomic_store_explicit(&index->last_checkpoint, writer->control.save_time, memory_order_relaxed);
 	uds_block_set_state(index, UDS_STATE_ONLINE, NULL);
 	give_zones(writer);
 }
@@ -600,8 +611,7 @@ take_over(uds_writer *writer, uds_error *error)
 	if (status != UDS_OK)
 		return status;
 	writer->has_control = true;
-	if (writer->control.nonce !=
-		atomic_load_explicit(&writer->index->nonce, memory_order_relaxed))
+	if (writer->control.nonce != atomic_load_explicit(&writer->index->nonce, memory_order_relaxed))
 		return uds_error_set(error, UDS_ERR_MISMATCH, 0, "files were replaced while in use");
 	writer->volume.slots = writer->index->slots;
 	status = uds_volume_open(&writer->volume, UDS_FILE_WRITE, error);
@@ -632,7 +642,7 @@ open_index(uds_writer *writer, uds_error *error)
 
 uds_status
 uds_writer_open(void *memory, uds_index *block, uds_port *port, const uds_config *config,
-				uds_writer **result, uds_error *error)
+                uds_writer **result, uds_error *error)
 {
 	uds_writer *writer = memory;
 	bool is_inside = atomic_load_explicit(&block->writer_inside, memory_order_relaxed) != 0;
@@ -650,7 +660,7 @@ uds_writer_open(void *memory, uds_index *block, uds_port *port, const uds_config
 	writer->volume.bad_pages = &block->bad_pages;
 	*result = writer;
 	if (uds_geometry_init(&writer->geometry, &config->geometry) != UDS_OK ||
-		uds_index_size(config) == 0)
+	    uds_index_size(config) == 0)
 		status = uds_error_set(error, UDS_ERR_ARGUMENT, 0, "configuration is not valid");
 	else
 		status = lock_files(writer, error);

@@ -15,10 +15,10 @@
 
 #include <stdio.h>
 
-#define PARKED_HEADS   4096 /* hash chains of parked requests; a power of two */
-#define PREFETCH_AHEAD 10   /* requests between the prefetch for a name and its lookup */
-#define BESIDE_AHEAD   4    /* the same for what is found through the first lines */
-#define SERVES_PER_TURN 64  /* page reads of one uds_zone_advance */
+#define PARKED_HEADS    4096 /* hash chains of parked requests; a power of two */
+#define PREFETCH_AHEAD  10   /* requests between the prefetch for a name and its lookup */
+#define BESIDE_AHEAD    4    /* the same for what is found through the first lines */
+#define SERVES_PER_TURN 64   /* page reads of one uds_zone_advance */
 
 /* uds_request.stage: what is known from an earlier run. */
 #define STAGE_START       0
@@ -37,9 +37,9 @@ struct uds_zone_worker
 	uds_zone *zone;
 	uds_port *port;
 	uint32_t number;
-	uint32_t parked; /* requests, those that wait behind others included */
-	bool is_holding; /* this worker owns the zone */
-	uint64_t epoch; /* of the block that parked requests and the volume belong to */
+	uint32_t parked;       /* requests, those that wait behind others included */
+	bool is_holding;       /* this worker owns the zone */
+	uint64_t epoch;        /* of the block that parked requests and the volume belong to */
 	uint64_t paused_since; /* 0 while the zone is held */
 	uds_volume volume;
 	request_list reading; /* wait for a page */
@@ -59,7 +59,7 @@ typedef enum hit_kind
 typedef struct hit
 {
 	hit_kind kind;
-	bool is_open;   /* in the open chapter, in slot */
+	bool is_open; /* in the open chapter, in slot */
 	uint32_t slot;
 	uds_region region;
 	uds_metadata metadata;
@@ -69,8 +69,8 @@ static void
 bump(_Atomic uint64_t *counter)
 {
 	atomic_store_explicit(counter,
-						  atomic_load_explicit(counter, memory_order_relaxed) + 1,
-						  memory_order_relaxed);
+	                      atomic_load_explicit(counter, memory_order_relaxed) + 1,
+	                      memory_order_relaxed);
 }
 
 static uint64_t
@@ -96,10 +96,10 @@ want_close(uds_index *index, uds_port *port, uint32_t own_zone, uint64_t wanted)
 	while (old < wanted)
 	{
 		if (!atomic_compare_exchange_weak_explicit(&index->close_wanted,
-												   &old,
-												   wanted,
-												   memory_order_release,
-												   memory_order_relaxed))
+		                                           &old,
+		                                           wanted,
+		                                           memory_order_release,
+		                                           memory_order_relaxed))
 			continue;
 		for (uint32_t i = 0; i < index->config.zone_count; i++)
 		{
@@ -124,9 +124,9 @@ uds_zone_close_chapter(uds_index *index, uds_port *port, uint32_t number)
 		return UDS_PENDING;
 	}
 	status = uds_volume_index_set_window(&index->volume_index,
-										 number,
-										 uds_geometry_oldest(&index->geometry, next),
-										 next);
+	                                     number,
+	                                     uds_geometry_oldest(&index->geometry, next),
+	                                     next);
 	if (status != UDS_OK)
 		return UDS_ERR_INTERNAL;
 	uds_open_chapter_reset(zone->shares[next % UDS_CHAPTER_BUFFERS], next);
@@ -149,7 +149,7 @@ static uds_status
 close_as_wanted(uds_zone_worker *worker)
 {
 	while (newest_of(worker->zone) <
-		   atomic_load_explicit(&worker->index->close_wanted, memory_order_acquire))
+	       atomic_load_explicit(&worker->index->close_wanted, memory_order_acquire))
 	{
 		uds_status status = close_chapter(worker);
 
@@ -233,13 +233,13 @@ get_page(uds_zone_worker *worker, uds_request *request, uint32_t page, const uin
 	else
 	{
 		status = uds_page_cache_get(cache,
-									request->chapter,
-									page,
-									worker->number,
-									&request->page_slot,
-									data);
+		                            request->chapter,
+		                            page,
+		                            worker->number,
+		                            &request->page_slot,
+		                            data);
 		bump(status == UDS_OK ? &worker->zone->counters.cache_hits
-							  : &worker->zone->counters.cache_misses);
+		                      : &worker->zone->counters.cache_misses);
 	}
 	if (status == UDS_NOT_FOUND)
 		drop_page(worker, request);
@@ -252,14 +252,13 @@ static uds_status
 search_index_page(uds_zone_worker *worker, uds_request *request)
 {
 	const uds_geometry *geometry = &worker->index->geometry;
-	uint32_t list =
-		uds_geometry_chapter_list(geometry, uds_name_chapter_field(&request->name));
+	uint32_t list = uds_geometry_chapter_list(geometry, uds_name_chapter_field(&request->name));
 	uint32_t physical = uds_geometry_physical_chapter(geometry, request->chapter);
 	const uint8_t *data;
 	uds_status status = get_page(worker,
-								 request,
-								 uds_page_map_find(worker->index->page_map, physical, list),
-								 &data);
+	                             request,
+	                             uds_page_map_find(worker->index->page_map, physical, list),
+	                             &data);
 
 	if (status != UDS_OK)
 		return status;
@@ -279,9 +278,9 @@ search_record_page(uds_zone_worker *worker, uds_request *request, hit *result)
 	const uint8_t *data;
 	bool is_tombstone;
 	uds_status status = get_page(worker,
-								 request,
-								 worker->index->geometry.index_pages + request->record_page,
-								 &data);
+	                             request,
+	                             worker->index->geometry.index_pages + request->record_page,
+	                             &data);
 
 	if (status != UDS_OK)
 		return status;
@@ -350,7 +349,7 @@ search_chapter(uds_zone_worker *worker, uds_request *request, uint64_t chapter, 
  */
 static uds_status
 store(uds_zone_worker *worker, uds_request *request, uds_index_entry *entry, bool is_own_entry,
-	  const uds_metadata *metadata, bool is_tombstone)
+      const uds_metadata *metadata, bool is_tombstone)
 {
 	uds_volume_index *volume_index = &worker->index->volume_index;
 	uds_zone *zone = worker->zone;
@@ -368,7 +367,7 @@ store(uds_zone_worker *worker, uds_request *request, uds_index_entry *entry, boo
 		if (status != UDS_OK)
 			return UDS_ERR_INTERNAL;
 		if (entry->kind == UDS_ENTRY_NONE ||
-			(entry->kind == UDS_ENTRY_HINT && entry->chapter != chapter))
+		    (entry->kind == UDS_ENTRY_HINT && entry->chapter != chapter))
 			is_own_entry = false;
 	}
 	if (is_own_entry)
@@ -396,7 +395,7 @@ store(uds_zone_worker *worker, uds_request *request, uds_index_entry *entry, boo
 /* Overwrite the slot of the open chapter in which the name was found. */
 static uds_status
 store_in_place(uds_zone_worker *worker, const hit *result, const uds_metadata *metadata,
-			   bool is_tombstone)
+               bool is_tombstone)
 {
 	if (uds_index_state(worker->index) == UDS_STATE_READ_ONLY)
 		return UDS_ERR_READ_ONLY;
@@ -533,7 +532,7 @@ run_request(uds_zone_worker *worker, uds_request *request)
 	if (status == UDS_OVERFLOW && request->operation != UDS_DELETE)
 		status = UDS_OK;
 	if (status == UDS_ERR_READ_ONLY && result.kind == HIT_RECORD &&
-		(request->operation == UDS_QUERY || request->operation == UDS_POST))
+	    (request->operation == UDS_QUERY || request->operation == UDS_POST))
 		status = UDS_OK;
 	answer(worker, request, &result, status);
 	return UDS_OK;
@@ -738,15 +737,15 @@ disown(uds_zone *zone)
 	uint32_t expected = UDS_OWNER_WORKER;
 
 	(void) atomic_compare_exchange_strong_explicit(&zone->owner,
-												   &expected,
-												   UDS_OWNER_NONE,
-												   memory_order_release,
-												   memory_order_relaxed);
+	                                               &expected,
+	                                               UDS_OWNER_NONE,
+	                                               memory_order_release,
+	                                               memory_order_relaxed);
 }
 
 uds_status
 uds_zone_attach(void *memory, uds_index *index, uds_port *port, uint32_t number,
-				uds_zone_worker **result, uds_error *error)
+                uds_zone_worker **result, uds_error *error)
 {
 	uds_zone_worker *worker = memory;
 	uds_zone *zone = &index->zones[number];
@@ -760,7 +759,7 @@ uds_zone_attach(void *memory, uds_index *index, uds_port *port, uint32_t number,
 	/* A predecessor that died inside the engine has left the zone as it was just then; one that
 	 * left requests parked has left pages of the cache pinned. */
 	if (atomic_load_explicit(&zone->inside, memory_order_relaxed) != 0 ||
-		atomic_load_explicit(&zone->parked, memory_order_relaxed) != 0)
+	    atomic_load_explicit(&zone->parked, memory_order_relaxed) != 0)
 	{
 		char reason[64];
 
@@ -825,10 +824,10 @@ adopt_block(uds_zone_worker *worker, uint64_t epoch)
 	status = uds_volume_open(&worker->volume, UDS_FILE_READ, &error);
 	if (status != UDS_OK)
 		uds_port_log(worker->port,
-					 UDS_LOG_WARNING,
-					 "zone %u cannot read the volume, records in it are not found: %s",
-					 worker->number,
-					 status == UDS_NOT_FOUND ? "there is no such file" : error.message);
+		             UDS_LOG_WARNING,
+		             "zone %u cannot read the volume, records in it are not found: %s",
+		             worker->number,
+		             status == UDS_NOT_FOUND ? "there is no such file" : error.message);
 	worker->epoch = epoch;
 }
 
@@ -841,7 +840,7 @@ uds_zone_turn(uds_zone_worker *worker)
 	uint64_t epoch;
 
 	if (atomic_load_explicit(&index->zones_wanted, memory_order_acquire) != 0 ||
-		!uds_state_executes(uds_index_state(index)))
+	    !uds_state_executes(uds_index_state(index)))
 	{
 		if (worker->is_holding)
 			let_go(worker);
@@ -880,8 +879,7 @@ prefetch(uds_zone_worker *worker, const uds_request *request)
 }
 
 uds_status
-uds_zone_execute(uds_zone_worker *worker, uds_request *requests, uint32_t count,
-				 uint32_t *parked)
+uds_zone_execute(uds_zone_worker *worker, uds_request *requests, uint32_t count, uint32_t *parked)
 {
 	uint32_t before = worker->parked;
 	uds_status status;
@@ -899,7 +897,7 @@ uds_zone_execute(uds_zone_worker *worker, uds_request *requests, uint32_t count,
 			prefetch(worker, &requests[i + PREFETCH_AHEAD]);
 		if (i + BESIDE_AHEAD < count)
 			uds_volume_index_prefetch_beside(&worker->index->volume_index,
-											 &requests[i + BESIDE_AHEAD].name);
+			                                 &requests[i + BESIDE_AHEAD].name);
 		if (status == UDS_OK)
 			status = execute_request(worker, &requests[i]);
 		else
@@ -951,8 +949,8 @@ run_reading(uds_zone_worker *worker, bool *has_progress)
 			uds_volume_index_prefetch(&worker->index->volume_index, &next->next->name);
 		/* Most pages that are waited for are still on their way. */
 		if (request->page_slot != UDS_PAGE_SLOT_NONE &&
-			uds_page_cache_poll(worker->index->page_cache, request->page_slot, &data) ==
-				UDS_PENDING)
+		    uds_page_cache_poll(worker->index->page_cache, request->page_slot, &data) ==
+		        UDS_PENDING)
 		{
 			list_append(&worker->reading, request);
 			continue;

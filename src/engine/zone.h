@@ -17,8 +17,7 @@
  * UDS_PENDING       the writer is UDS_CHAPTER_BUFFERS - 1 chapters behind; nothing was changed
  * UDS_ERR_INTERNAL  the window of the volume index could not be moved
  */
-UDS_MUST_CHECK uds_status uds_zone_close_chapter(uds_index *index, uds_port *port,
-												 uint32_t number);
+UDS_MUST_CHECK uds_status uds_zone_close_chapter(uds_index *index, uds_port *port, uint32_t number);
 
 #pragma GCC visibility pop
 

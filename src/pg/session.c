@@ -59,7 +59,7 @@ static struct
 	bool is_claimed;
 	bool has_callback;
 	uint32 slot;
-	bool is_polling; /* the channels say so */
+	bool is_polling;               /* the channels say so */
 	udspg_message_header *message; /* room for the largest one */
 	udspg_poll poll;
 	udspg_session_channel channels[UDS_ZONES_MAX];

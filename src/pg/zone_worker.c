@@ -72,7 +72,7 @@ static struct
 	uds_zone_worker *worker; /* NULL before and after it is attached */
 	udspg_poll poll;
 	bool is_expected; /* the session that was answered last was polling for it */
-	bool executes; /* this turn the zone is ours */
+	bool executes;    /* this turn the zone is ours */
 	bool is_leaving;
 	udspg_zone_channel *channels; /* by slot */
 	udspg_zone_queue ready;       /* batches that are not executed yet */
@@ -469,9 +469,10 @@ udspg_zone_worker_batch_answered(udspg_zone_batch *batch, uint32 answered)
 		return;
 	}
 	udspg_zone_worker_write_reply(batch);
-	zone.is_expected = pg_atomic_read_u32(&udspg_shared_channel(udspg_zone_worker_slot_of(channel),
-	                                                            zone.number)
-	                                           ->is_polling) != 0;
+	zone.is_expected =
+		pg_atomic_read_u32(
+			&udspg_shared_channel(udspg_zone_worker_slot_of(channel), zone.number)->is_polling) !=
+		0;
 	is_first = channel->replies.first == NULL;
 	udspg_zone_worker_queue_put(&channel->replies, batch);
 	if (!is_first)

@@ -10,18 +10,20 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
+#include "files.h"
+
 uds_config
 engine_config(uint32_t record_pages, uint32_t chapters, uint32_t zone_count,
-			  uds_index_structure structure)
+              uds_index_structure structure)
 {
 	return (uds_config){
 		.memory_mb = 0,
 		.geometry = { .page_bytes = UDS_PAGE_BYTES,
-					  .index_page_bytes = UDS_INDEX_PAGE_BYTES,
-					  .records_per_page = UDS_RECORDS_PER_PAGE,
-					  .record_pages = record_pages,
-					  .extra_pages = UDS_SEAL_PAGES,
-					  .chapters = chapters },
+		              .index_page_bytes = UDS_INDEX_PAGE_BYTES,
+		              .records_per_page = UDS_RECORDS_PER_PAGE,
+		              .record_pages = record_pages,
+		              .extra_pages = UDS_SEAL_PAGES,
+		              .chapters = chapters },
 		.structure = structure,
 		.zone_count = zone_count,
 		.page_cache_bytes = 64 * UDS_PAGE_BYTES,
@@ -38,15 +40,11 @@ die(const char *what, const uds_error *error)
 void
 engine_init(engine *engine, const uds_config *config)
 {
-	char directory[] = "/tmp/uds-test-XXXXXX";
+	char *directory = files_make_directory();
 
 	memset(engine, 0, sizeof(*engine));
-	if (mkdtemp(directory) == NULL)
-	{
-		perror("mkdtemp");
-		abort();
-	}
 	posix_host_init(&engine->host, directory);
+	free(directory);
 	engine->host.is_quiet = true;
 	engine->config = *config;
 }
@@ -65,11 +63,11 @@ attach_zones(engine *engine)
 	for (uint32_t i = 0; i < engine->config.zone_count; i++)
 	{
 		uds_status status = uds_zone_attach(engine->zone_memory[i],
-											engine->index,
-											&engine->zone_ports[i],
-											i,
-											&engine->zones[i],
-											&engine->error);
+		                                    engine->index,
+		                                    &engine->zone_ports[i],
+		                                    i,
+		                                    &engine->zones[i],
+		                                    &engine->error);
 
 		if (status != UDS_OK)
 			die("zone did not attach", &engine->error);
@@ -103,11 +101,11 @@ engine_open(engine *engine)
 		engine->zone_ports[i] = posix_port(&engine->host, UDS_WORKER_ZONE + i);
 	}
 	status = uds_writer_open(engine->writer_memory,
-							 engine->index,
-							 &engine->writer_port,
-							 &engine->config,
-							 &engine->writer,
-							 &engine->error);
+	                         engine->index,
+	                         &engine->writer_port,
+	                         &engine->config,
+	                         &engine->writer,
+	                         &engine->error);
 	attach_zones(engine);
 	return status;
 }
@@ -193,8 +191,7 @@ turn(engine *engine, uint32_t *answered)
 			(*answered)++;
 		}
 	}
-	if (!engine->must_not_write &&
-		uds_writer_work(engine->writer, &engine->error) == UDS_OK)
+	if (!engine->must_not_write && uds_writer_work(engine->writer, &engine->error) == UDS_OK)
 		has_progress = true;
 	return has_progress;
 }
@@ -221,7 +218,7 @@ engine_run(engine *engine, uds_request *requests, uint32_t count)
 		uds_status status;
 
 		while (i + run < count && run < UDS_BATCH_MAX &&
-			   uds_index_zone_of(engine->index, &requests[i + run].name) == zone)
+		       uds_index_zone_of(engine->index, &requests[i + run].name) == zone)
 			run++;
 		status = uds_zone_turn(engine->zones[zone]);
 		if (status != UDS_OK)
@@ -248,7 +245,7 @@ engine_run(engine *engine, uds_request *requests, uint32_t count)
 
 uds_request
 engine_request(engine *engine, uds_operation operation, const uds_name *name,
-			   const uds_metadata *metadata)
+               const uds_metadata *metadata)
 {
 	uds_request request = { .name = *name, .operation = (uint8_t) operation };
 	uds_status status;

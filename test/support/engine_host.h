@@ -18,15 +18,15 @@ typedef struct engine
 	uds_zone_worker *zones[UDS_ZONES_MAX];
 	void *writer_memory;
 	void *zone_memory[UDS_ZONES_MAX];
-	uds_error error; /* of the last call that failed */
+	uds_error error;     /* of the last call that failed */
 	bool must_not_write; /* engine_run does not let the writer work */
 } engine;
 
 /* Small geometry of the product's pages. */
 uds_config engine_config(uint32_t record_pages, uint32_t chapters, uint32_t zone_count,
-						 uds_index_structure structure);
+                         uds_index_structure structure);
 
-/* Set up in an own directory under /tmp; nothing is opened. */
+/* Set up in a directory of its own (files_make_directory); nothing is opened. */
 void engine_init(engine *engine, const uds_config *config);
 /* Remove the directory and everything else. */
 void engine_destroy(engine *engine);
@@ -53,7 +53,7 @@ uds_status engine_run(engine *engine, uds_request *requests, uint32_t count);
 
 /* One request; aborts when it is not answered with UDS_OK. */
 uds_request engine_request(engine *engine, uds_operation operation, const uds_name *name,
-						   const uds_metadata *metadata);
+                           const uds_metadata *metadata);
 
 uds_statistics engine_statistics(engine *engine);
 

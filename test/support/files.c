@@ -76,7 +76,7 @@ files_write(const char *directory, const char *name, const void *data, size_t by
 
 void
 files_overwrite(const char *directory, const char *name, size_t offset, const void *data,
-				size_t bytes)
+                size_t bytes)
 {
 	int descriptor = open_file(directory, name, O_RDWR);
 
@@ -132,7 +132,7 @@ files_remove(const char *directory, const char *name)
 /* Call something for each file of a directory. */
 static void
 for_each_file(const char *directory, void (*call)(const char *, const char *, const char *),
-			  const char *argument)
+              const char *argument)
 {
 	DIR *dir = opendir(directory);
 	struct dirent *entry;
@@ -174,9 +174,13 @@ files_copy_all(const char *from, const char *to)
 char *
 files_make_directory(void)
 {
-	char *directory = strdup("/tmp/uds-test-XXXXXX");
+	const char *base = getenv("TMPDIR");
+	char directory[256];
 
+	if (base == NULL || base[0] == '\0')
+		base = access("/dev/shm", W_OK) == 0 ? "/dev/shm" : "/tmp";
+	snprintf(directory, sizeof(directory), "%s/uds-test-XXXXXX", base);
 	if (mkdtemp(directory) == NULL)
 		die("make directory", directory);
-	return directory;
+	return strdup(directory);
 }

@@ -58,7 +58,7 @@ store(model *model, model_entry *entry, const uds_metadata *metadata, bool is_to
 
 void
 model_execute(model *model, uint32_t name, uds_operation operation, const uds_metadata *metadata,
-			  bool *found, uds_region *region, uds_metadata *found_metadata)
+              bool *found, uds_region *region, uds_metadata *found_metadata)
 {
 	static const uds_metadata none = { { 0 } };
 	model_entry *entry = &model->entries[name];

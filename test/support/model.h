@@ -36,8 +36,8 @@ void model_copy(model *to, const model *from);
  * Execute: *found, *region and *metadata are what the index must answer.
  */
 void model_execute(model *model, uint32_t name, uds_operation operation,
-				   const uds_metadata *metadata, bool *found, uds_region *region,
-				   uds_metadata *found_metadata);
+                   const uds_metadata *metadata, bool *found, uds_region *region,
+                   uds_metadata *found_metadata);
 
 /*
  * What a crash leaves: nothing newer than the last sealed chapter.  A name whose newest version is

@@ -177,7 +177,7 @@ uds_port_wait(uds_port *port, uint32_t timeout_ms)
 	posix_worker *worker = &port->host->workers[port->worker];
 	uint64_t until = clock_ns(CLOCK_MONOTONIC) + timeout_ms * UINT64_C(1000000);
 	struct timespec limit = { .tv_sec = (time_t) (until / 1000000000),
-							  .tv_nsec = (long) (until % 1000000000) };
+		                      .tv_nsec = (long) (until % 1000000000) };
 	int result = 0;
 
 	pthread_mutex_lock(&worker->mutex);
@@ -219,16 +219,15 @@ path_of(uds_port *port, const char *name, char *path, size_t bytes)
 static uds_status
 io_error(uds_error *error, int number, const char *operation, const char *name)
 {
-	uds_status status =
-		number == ENOSPC || number == EDQUOT ? UDS_ERR_NO_SPACE : UDS_ERR_IO;
+	uds_status status = number == ENOSPC || number == EDQUOT ? UDS_ERR_NO_SPACE : UDS_ERR_IO;
 
 	return uds_error_set(error,
-						 status,
-						 number,
-						 "could not %s file \"%s\": %s",
-						 operation,
-						 name,
-						 strerror(number));
+	                     status,
+	                     number,
+	                     "could not %s file \"%s\": %s",
+	                     operation,
+	                     name,
+	                     strerror(number));
 }
 
 /* Ask the test's fault hook; 0 when the operation may go on. */
@@ -242,7 +241,7 @@ fault_of(uds_port *port, const char *operation, const char *name)
 
 uds_status
 uds_port_file_open(uds_port *port, const char *name, uint32_t flags, uds_port_file **file,
-				   uds_error *error)
+                   uds_error *error)
 {
 	char path[640];
 	int mode = (flags & UDS_FILE_WRITE) != 0 ? O_RDWR : O_RDONLY;
@@ -273,8 +272,8 @@ uds_port_file_close(uds_port *port, uds_port_file *file)
 }
 
 uds_status
-uds_port_file_read(uds_port *port, uds_port_file *file, void *buffer, size_t bytes,
-				   uint64_t offset, size_t *read, uds_error *error)
+uds_port_file_read(uds_port *port, uds_port_file *file, void *buffer, size_t bytes, uint64_t offset,
+                   size_t *read, uds_error *error)
 {
 	size_t done = 0;
 	int fault = fault_of(port, "read", file->name);
@@ -285,10 +284,8 @@ uds_port_file_read(uds_port *port, uds_port_file *file, void *buffer, size_t byt
 		return io_error(error, fault, "read", file->name);
 	while (done < bytes)
 	{
-		ssize_t n = pread(file->descriptor,
-						  (char *) buffer + done,
-						  bytes - done,
-						  (off_t) (offset + done));
+		ssize_t n =
+			pread(file->descriptor, (char *) buffer + done, bytes - done, (off_t) (offset + done));
 
 		if (n < 0 && errno == EINTR)
 			continue;
@@ -305,7 +302,7 @@ uds_port_file_read(uds_port *port, uds_port_file *file, void *buffer, size_t byt
 
 uds_status
 uds_port_file_write(uds_port *port, uds_port_file *file, const void *buffer, size_t bytes,
-					uint64_t offset, uds_error *error)
+                    uint64_t offset, uds_error *error)
 {
 	size_t done = 0;
 	int fault = fault_of(port, "write", file->name);
@@ -315,9 +312,9 @@ uds_port_file_write(uds_port *port, uds_port_file *file, const void *buffer, siz
 	while (done < bytes)
 	{
 		ssize_t n = pwrite(file->descriptor,
-						   (const char *) buffer + done,
-						   bytes - done,
-						   (off_t) (offset + done));
+		                   (const char *) buffer + done,
+		                   bytes - done,
+		                   (off_t) (offset + done));
 
 		if (n < 0 && errno == EINTR)
 			continue;
@@ -381,10 +378,10 @@ uds_port_file_lock(uds_port *port, uds_port_file *file, uds_error *error)
 		return UDS_OK;
 	if (errno == EAGAIN || errno == EACCES)
 		return uds_error_set(error,
-							 UDS_ERR_IN_USE,
-							 errno,
-							 "files are in use by another server (\"%s\" is locked)",
-							 file->name);
+		                     UDS_ERR_IN_USE,
+		                     errno,
+		                     "files are in use by another server (\"%s\" is locked)",
+		                     file->name);
 	return io_error(error, errno, "lock", file->name);
 }
 

@@ -124,8 +124,8 @@ finish_switch(sim *sim)
 {
 	if (sim->own->current != NULL)
 		__sanitizer_finish_switch_fiber(NULL,
-										&sim->own->scheduler_stack,
-										&sim->own->scheduler_bytes);
+		                                &sim->own->scheduler_stack,
+		                                &sim->own->scheduler_bytes);
 	else
 		__sanitizer_finish_switch_fiber(NULL, NULL, NULL);
 }
@@ -193,7 +193,7 @@ task_main(void)
 
 void
 sim_spawn(sim *sim, const char *name, uds_worker_id worker, void (*function)(void *),
-		  void *argument)
+          void *argument)
 {
 	task *task = sim->own->tasks;
 
@@ -204,11 +204,11 @@ sim_spawn(sim *sim, const char *name, uds_worker_id worker, void (*function)(voi
 	if (task->stack == NULL)
 	{
 		task->stack = mmap(NULL,
-						   GUARD_BYTES + STACK_BYTES,
-						   PROT_READ | PROT_WRITE,
-						   MAP_PRIVATE | MAP_ANONYMOUS,
-						   -1,
-						   0);
+		                   GUARD_BYTES + STACK_BYTES,
+		                   PROT_READ | PROT_WRITE,
+		                   MAP_PRIVATE | MAP_ANONYMOUS,
+		                   -1,
+		                   0);
 		if (task->stack == MAP_FAILED || mprotect(task->stack, GUARD_BYTES, PROT_NONE) != 0)
 			abort();
 	}
@@ -288,8 +288,7 @@ first_deadline(const sim *sim)
 	{
 		const task *task = &sim->own->tasks[i];
 
-		if ((task->state == TASK_WAITING || task->state == TASK_SLEEPING) &&
-			task->deadline < first)
+		if ((task->state == TASK_WAITING || task->state == TASK_SLEEPING) && task->deadline < first)
 			first = task->deadline;
 	}
 	return first;
@@ -311,8 +310,7 @@ choose_slow_tasks(sim *sim)
 {
 	if (sim->points < sim->own->slow_points)
 		return;
-	sim->own->slow_points =
-		sim->points + uds_random_range(&sim->random, 1, 2 * SLOW_TASKS_POINTS);
+	sim->own->slow_points = sim->points + uds_random_range(&sim->random, 1, 2 * SLOW_TASKS_POINTS);
 	for (int i = 0; i < SIM_TASKS_MAX; i++)
 		sim->own->tasks[i].is_slow = uds_random_one_in(&sim->random, 4);
 }
@@ -346,7 +344,7 @@ sim_run(sim *sim)
 			switch_to_task(sim, task);
 		}
 		if (!own->has_ended && (sim->time_ns > own->progress_ns + HANG_NS ||
-								sim->points > own->progress_points + HANG_POINTS))
+		                        sim->points > own->progress_points + HANG_POINTS))
 			sim_fail(sim, "hangs: no progress");
 	}
 	running = NULL;
@@ -397,8 +395,8 @@ record_point(sim *sim, const char *what)
 	sim->time_ns += 100 + uds_random_below(&sim->random, 1000);
 	for (const char *c = what; *c != '\0'; c++)
 		sim->hash = (sim->hash ^ (uint8_t) *c) * UINT64_C(0x100000001b3);
-	sim->hash = (sim->hash ^ sim->time_ns ^ (uint64_t) task->worker << 56) *
-				UINT64_C(0x100000001b3);
+	sim->hash =
+		(sim->hash ^ sim->time_ns ^ (uint64_t) task->worker << 56) * UINT64_C(0x100000001b3);
 	if (sim->is_traced)
 		printf("%12llu %-10s %s\n", (unsigned long long) sim->time_ns, task->name, what);
 }
@@ -500,8 +498,7 @@ sim_must_stop(const sim *sim, uds_worker_id worker)
 
 /* ---- failure ------------------------------------------------------------------------------------ */
 
-static void
-append_failure(sim *sim, const char *format, ...) UDS_PRINTF(2, 3);
+static void append_failure(sim *sim, const char *format, ...) UDS_PRINTF(2, 3);
 
 static void
 append_failure(sim *sim, const char *format, ...)
@@ -526,23 +523,21 @@ dump_tasks(sim *sim)
 		if (task->state == TASK_NONE)
 			continue;
 		append_failure(sim,
-					   "    %-12s %-8s in \"%s\"",
-					   task->name,
-					   states[task->state],
-					   task->doing);
+		               "    %-12s %-8s in \"%s\"",
+		               task->name,
+		               states[task->state],
+		               task->doing);
 		if (task->state == TASK_WAITING || task->state == TASK_SLEEPING)
 			append_failure(sim,
-						   task->deadline == UINT64_MAX ? ", no timeout" : ", %llu us left",
-						   (unsigned long long) (task->deadline - sim->time_ns) / 1000);
+			               task->deadline == UINT64_MAX ? ", no timeout" : ", %llu us left",
+			               (unsigned long long) (task->deadline - sim->time_ns) / 1000);
 		if (task->state == TASK_LOCKED)
-			append_failure(sim,
-						   ", mutex of %s",
-						   sim->own->tasks[task->mutex->storage[0] - 1].name);
+			append_failure(sim, ", mutex of %s", sim->own->tasks[task->mutex->storage[0] - 1].name);
 		append_failure(sim, "%s\n", sim->own->workers[task->worker].must_stop ? ", to stop" : "");
 	}
 	for (uint64_t i = sim->own->log_count > LOG_LINES ? sim->own->log_count - LOG_LINES : 0;
-		 i < sim->own->log_count;
-		 i++)
+	     i < sim->own->log_count;
+	     i++)
 		append_failure(sim, "    log: %s\n", sim->own->log[i % LOG_LINES]);
 }
 
@@ -555,10 +550,10 @@ sim_fail(sim *sim, const char *format, ...)
 	vsnprintf(sim->own->failure, FAILURE_BYTES, format, args);
 	va_end(args);
 	append_failure(sim,
-				   "\n    at point %llu, %llu us, in %s\n",
-				   (unsigned long long) sim->points,
-				   (unsigned long long) sim->time_ns / 1000,
-				   sim->own->current == NULL ? "nobody" : sim->own->current->name);
+	               "\n    at point %llu, %llu us, in %s\n",
+	               (unsigned long long) sim->points,
+	               (unsigned long long) sim->time_ns / 1000,
+	               sim->own->current == NULL ? "nobody" : sim->own->current->name);
 	dump_tasks(sim);
 	end_run(sim, SIM_FAILED);
 }
@@ -615,10 +610,10 @@ uds_port_log(uds_port *port, uds_log_level level, const char *format, ...)
 	vsnprintf(line, sizeof(line), format, args);
 	va_end(args);
 	snprintf(sim->own->log[sim->own->log_count++ % LOG_LINES],
-			 LOG_LINE_BYTES,
-			 "%llu us: %s",
-			 (unsigned long long) sim->time_ns / 1000,
-			 line);
+	         LOG_LINE_BYTES,
+	         "%llu us: %s",
+	         (unsigned long long) sim->time_ns / 1000,
+	         line);
 	sim_point(sim, "log");
 }
 
@@ -720,12 +715,12 @@ static uds_status
 io_error(uds_error *error, int number, const char *operation, const char *name)
 {
 	return uds_error_set(error,
-						 number == ENOSPC ? UDS_ERR_NO_SPACE : UDS_ERR_IO,
-						 number,
-						 "could not %s file \"%s\": %s",
-						 operation,
-						 name,
-						 number == ENOSPC ? "no space left" : "input/output error");
+	                     number == ENOSPC ? UDS_ERR_NO_SPACE : UDS_ERR_IO,
+	                     number,
+	                     "could not %s file \"%s\": %s",
+	                     operation,
+	                     name,
+	                     number == ENOSPC ? "no space left" : "input/output error");
 }
 
 /* A point, and perhaps time. */
@@ -756,7 +751,7 @@ is_faulty(sim *sim, uint32_t one_in)
 
 uds_status
 uds_port_file_open(uds_port *port, const char *name, uint32_t flags, uds_port_file **file,
-				   uds_error *error)
+                   uds_error *error)
 {
 	sim *sim = port->sim;
 	sim_inode *inode;
@@ -771,7 +766,10 @@ uds_port_file_open(uds_port *port, const char *name, uint32_t flags, uds_port_fi
 		return io_error(error, EIO, "open", name);
 	}
 	if (inode == NULL && sim->faults.is_full)
+	{
+		sim->injected++;
 		return io_error(error, ENOSPC, "open", name);
+	}
 	if ((flags & UDS_FILE_TRUNC) != 0 && sim->watch != NULL)
 		sim->watch(sim->watch_context, name);
 	if (inode == NULL)
@@ -801,8 +799,8 @@ uds_port_file_close(uds_port *port, uds_port_file *file)
 }
 
 uds_status
-uds_port_file_read(uds_port *port, uds_port_file *file, void *buffer, size_t bytes,
-				   uint64_t offset, size_t *read, uds_error *error)
+uds_port_file_read(uds_port *port, uds_port_file *file, void *buffer, size_t bytes, uint64_t offset,
+                   size_t *read, uds_error *error)
 {
 	sim *sim = port->sim;
 	size_t first = bytes;
@@ -832,7 +830,7 @@ uds_port_file_read(uds_port *port, uds_port_file *file, void *buffer, size_t byt
 
 uds_status
 uds_port_file_write(uds_port *port, uds_port_file *file, const void *buffer, size_t bytes,
-					uint64_t offset, uds_error *error)
+                    uint64_t offset, uds_error *error)
 {
 	sim *sim = port->sim;
 	size_t todo = bytes;
@@ -842,7 +840,10 @@ uds_port_file_write(uds_port *port, uds_port_file *file, const void *buffer, siz
 		sim_fail(sim, "write to file \"%s\", which was opened for reading", file->name);
 	begin_operation(port, "write");
 	if (sim->faults.is_full)
+	{
+		sim->injected++;
 		fault = ENOSPC;
+	}
 	else if (is_faulty(sim, sim->faults.write))
 		fault = uds_random_one_in(&sim->random, 2) ? ENOSPC : EIO;
 	if (fault != 0)
@@ -912,10 +913,10 @@ uds_port_file_lock(uds_port *port, uds_port_file *file, uds_error *error)
 	{
 		if (other->is_locked && other->inode == file->inode)
 			return uds_error_set(error,
-								 UDS_ERR_IN_USE,
-								 EAGAIN,
-								 "files are in use (\"%s\" is locked)",
-								 file->name);
+			                     UDS_ERR_IN_USE,
+			                     EAGAIN,
+			                     "files are in use (\"%s\" is locked)",
+			                     file->name);
 	}
 	file->is_locked = true;
 	return UDS_OK;

@@ -40,7 +40,7 @@ typedef struct sim_faults
 
 typedef enum sim_end
 {
-	SIM_ENDED,  /* all tasks have returned */
+	SIM_ENDED, /* all tasks have returned */
 	SIM_CRASHED,
 	SIM_FAILED /* sim_failure says why */
 } sim_end;
@@ -70,7 +70,7 @@ void sim_destroy(sim *sim);
 
 /* Begin a coroutine that runs function(argument), as worker; a worker has one coroutine. */
 void sim_spawn(sim *sim, const char *name, uds_worker_id worker, void (*function)(void *),
-			   void *argument);
+               void *argument);
 
 /* Crash after so many points from now; 0: no more. */
 void sim_crash_after(sim *sim, uint64_t points);

@@ -215,9 +215,9 @@ sim_disk_fail_sync(sim_disk *disk, sim_inode *inode)
 	}
 	for (size_t i = 0; is_reverted && i < inode->change_count; i++)
 		copy_range(&inode->seen,
-				   &inode->durable,
-				   inode->changes[i].offset,
-				   inode->changes[i].bytes);
+		           &inode->durable,
+		           inode->changes[i].offset,
+		           inode->changes[i].bytes);
 	forget_changes(inode);
 }
 
@@ -372,8 +372,7 @@ lose_changes(sim_disk *disk, sim_inode *inode)
 			uds_random_shuffle(disk->random, inode->changes + first, i - first, sizeof(change));
 		for (size_t j = first; j < i; j++)
 			flush_write(disk, inode, &inode->changes[j], loss);
-		if (i < inode->change_count &&
-			(loss == LOSE_NOTHING || uds_random_one_in(disk->random, 2)))
+		if (i < inode->change_count && (loss == LOSE_NOTHING || uds_random_one_in(disk->random, 2)))
 		{
 			resize_contents(&inode->durable, inode->changes[i].offset);
 			durable_size = inode->durable.size;
@@ -381,7 +380,7 @@ lose_changes(sim_disk *disk, sim_inode *inode)
 		first = i + 1;
 	}
 	if (loss != LOSE_NOTHING && inode->durable.size > durable_size &&
-		uds_random_one_in(disk->random, 4))
+	    uds_random_one_in(disk->random, 4))
 		resize_contents(&inode->durable, durable_size);
 }
 

@@ -32,12 +32,9 @@ typedef struct section
 
 /* Empty ones, one of exactly a frame, one of several frames. */
 static const section sections[] = {
-	{ UDS_SECTION_HEADER, 0, 32 },
-	{ UDS_SECTION_VOLUME_INDEX, 0, 2 * FRAME_DATA + 100 },
-	{ UDS_SECTION_VOLUME_INDEX, 1, 0 },
-	{ UDS_SECTION_PAGE_MAP, 0, FRAME_DATA },
-	{ UDS_SECTION_OPEN_CHAPTER, 0, 0 },
-	{ UDS_SECTION_OPEN_CHAPTER, 1, 77 },
+	{ UDS_SECTION_HEADER, 0, 32 },      { UDS_SECTION_VOLUME_INDEX, 0, 2 * FRAME_DATA + 100 },
+	{ UDS_SECTION_VOLUME_INDEX, 1, 0 }, { UDS_SECTION_PAGE_MAP, 0, FRAME_DATA },
+	{ UDS_SECTION_OPEN_CHAPTER, 0, 0 }, { UDS_SECTION_OPEN_CHAPTER, 1, 77 },
 };
 #define SECTIONS (sizeof(sections) / sizeof(sections[0]))
 
@@ -110,26 +107,26 @@ static uds_status
 create(fixture *fixture, uds_checkpoint *checkpoint, uint32_t save, uint64_t save_number)
 {
 	return uds_checkpoint_create(checkpoint,
-								 &fixture->port,
-								 save,
-								 NONCE,
-								 save_number,
-								 fixture->buffer,
-								 BUFFER_BYTES,
-								 &fixture->error);
+	                             &fixture->port,
+	                             save,
+	                             NONCE,
+	                             save_number,
+	                             fixture->buffer,
+	                             BUFFER_BYTES,
+	                             &fixture->error);
 }
 
 static uds_status
 open_save(fixture *fixture, uds_checkpoint *checkpoint, uint64_t nonce, uint64_t save_number)
 {
 	return uds_checkpoint_open(checkpoint,
-							   &fixture->port,
-							   0,
-							   nonce,
-							   save_number,
-							   fixture->buffer,
-							   BUFFER_BYTES,
-							   &fixture->error);
+	                           &fixture->port,
+	                           0,
+	                           nonce,
+	                           save_number,
+	                           fixture->buffer,
+	                           BUFFER_BYTES,
+	                           &fixture->error);
 }
 
 /* Write all sections in pieces of all sizes. */
@@ -144,7 +141,8 @@ write_save(fixture *fixture, uint32_t save, uint64_t save_number)
 	for (uint32_t i = 0; i < SECTIONS && status == UDS_OK; i++)
 	{
 		status = uds_checkpoint_begin(&checkpoint, sections[i].kind, sections[i].index);
-		for (size_t done = 0; done < sections[i].bytes && status == UDS_OK; piece = piece % 997 + 13)
+		for (size_t done = 0; done < sections[i].bytes && status == UDS_OK;
+		     piece = piece % 997 + 13)
 		{
 			size_t bytes = UDS_MIN(piece, sections[i].bytes - done);
 
@@ -273,9 +271,17 @@ frames_in_another_order_are_an_error(void **state)
 
 	assert_int_equal(write_save(fixture, 0, SAVE_NUMBER), UDS_OK);
 	data = files_read(fixture->host.directory, name, &bytes);
-	files_overwrite(fixture->host.directory, name, first, data + first + BUFFER_BYTES, BUFFER_BYTES);
+	files_overwrite(fixture->host.directory,
+	                name,
+	                first,
+	                data + first + BUFFER_BYTES,
+	                BUFFER_BYTES);
 	assert_int_equal(read_save(fixture, NONCE, SAVE_NUMBER), UDS_ERR_CORRUPT);
-	files_overwrite(fixture->host.directory, name, first + BUFFER_BYTES, data + first, BUFFER_BYTES);
+	files_overwrite(fixture->host.directory,
+	                name,
+	                first + BUFFER_BYTES,
+	                data + first,
+	                BUFFER_BYTES);
 	assert_int_equal(read_save(fixture, NONCE, SAVE_NUMBER), UDS_ERR_CORRUPT);
 	files_overwrite(fixture->host.directory, name, first, data + first, 2 * BUFFER_BYTES);
 	assert_int_equal(read_save(fixture, NONCE, SAVE_NUMBER), UDS_OK);
@@ -306,7 +312,7 @@ sections_are_read_in_the_order_they_were_written(void **state)
 	assert_int_equal(uds_checkpoint_begin(&checkpoint, UDS_SECTION_HEADER, 0), UDS_OK);
 	assert_int_equal(uds_stream_read(&checkpoint.stream, data, 31), UDS_OK);
 	assert_int_equal(uds_checkpoint_begin(&checkpoint, UDS_SECTION_VOLUME_INDEX, 0),
-					 UDS_ERR_CORRUPT);
+	                 UDS_ERR_CORRUPT);
 	uds_checkpoint_abandon(&checkpoint);
 	/* More than a section has. */
 	assert_int_equal(open_save(fixture, &checkpoint, NONCE, SAVE_NUMBER), UDS_OK);
@@ -344,7 +350,7 @@ failing_writes_and_syncs_are_told(void **state)
 		fixture->skip = skip;
 		fixture->number = skip % 2 == 0 ? EIO : ENOSPC;
 		assert_int_equal(write_save(fixture, 0, SAVE_NUMBER),
-						 skip % 2 == 0 ? UDS_ERR_IO : UDS_ERR_NO_SPACE);
+		                 skip % 2 == 0 ? UDS_ERR_IO : UDS_ERR_NO_SPACE);
 		fixture->operation = NULL;
 		assert_int_equal(read_save(fixture, NONCE, SAVE_NUMBER), UDS_ERR_CORRUPT);
 	}
@@ -383,8 +389,8 @@ main(void)
 		cmocka_unit_test_setup_teardown(every_damaged_byte_is_an_error, setup, teardown),
 		cmocka_unit_test_setup_teardown(frames_in_another_order_are_an_error, setup, teardown),
 		cmocka_unit_test_setup_teardown(sections_are_read_in_the_order_they_were_written,
-										setup,
-										teardown),
+		                                setup,
+		                                teardown),
 		cmocka_unit_test_setup_teardown(a_save_without_end_does_not_exist, setup, teardown),
 		cmocka_unit_test_setup_teardown(failing_writes_and_syncs_are_told, setup, teardown),
 		cmocka_unit_test_setup_teardown(a_stop_ends_saving_and_loading, setup, teardown),

@@ -33,8 +33,8 @@ fail_operation(void *context, const char *operation, const char *name)
 
 	(void) name;
 	return fixture->operation != NULL && strcmp(operation, fixture->operation) == 0
-			   ? fixture->number
-			   : 0;
+	           ? fixture->number
+	           : 0;
 }
 
 static int
@@ -126,7 +126,7 @@ every_damaged_bit_is_noticed(void **state)
 	{
 		files_flip_bit(fixture->host.directory, UDS_CONTROL_FILE, bit / 8, bit % 8);
 		assert_int_equal(uds_control_read(&fixture->port, &control, &fixture->error),
-						 UDS_ERR_CORRUPT);
+		                 UDS_ERR_CORRUPT);
 		files_flip_bit(fixture->host.directory, UDS_CONTROL_FILE, bit / 8, bit % 8);
 	}
 	assert_int_equal(uds_control_read(&fixture->port, &control, &fixture->error), UDS_OK);
@@ -143,7 +143,7 @@ every_truncation_is_noticed(void **state)
 	{
 		files_resize(fixture->host.directory, UDS_CONTROL_FILE, bytes);
 		assert_int_equal(uds_control_read(&fixture->port, &control, &fixture->error),
-						 UDS_ERR_CORRUPT);
+		                 UDS_ERR_CORRUPT);
 	}
 }
 
@@ -158,8 +158,7 @@ another_format_version_is_a_mismatch(void **state)
 	control.crc = 0;
 	control.crc = uds_port_crc32c(0, &control, sizeof(control));
 	files_write(fixture->host.directory, UDS_CONTROL_FILE, &control, sizeof(control));
-	assert_int_equal(uds_control_read(&fixture->port, &control, &fixture->error),
-					 UDS_ERR_MISMATCH);
+	assert_int_equal(uds_control_read(&fixture->port, &control, &fixture->error), UDS_ERR_MISMATCH);
 	assert_non_null(strstr(fixture->error.message, "version"));
 }
 
@@ -179,7 +178,7 @@ a_failed_write_leaves_the_former_version(void **state)
 			fixture->number = j == 0 ? EIO : ENOSPC;
 			control = make_control(99);
 			assert_int_equal(uds_control_write(&fixture->port, &control, &fixture->error),
-							 j == 0 ? UDS_ERR_IO : UDS_ERR_NO_SPACE);
+			                 j == 0 ? UDS_ERR_IO : UDS_ERR_NO_SPACE);
 			assert_int_equal(fixture->error.system_errno, fixture->number);
 			fixture->operation = NULL;
 			assert_int_equal(uds_control_read(&fixture->port, &control, &fixture->error), UDS_OK);

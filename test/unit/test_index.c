@@ -56,7 +56,7 @@ static uds_operation
 draw_operation(uds_random *random)
 {
 	static const uds_operation operations[16] = {
-		UDS_POST,	UDS_POST,	UDS_POST,	UDS_POST, UDS_POST,	 UDS_POST,	UDS_POST,	UDS_POST,
+		UDS_POST,   UDS_POST,   UDS_POST,  UDS_POST,  UDS_POST, UDS_POST, UDS_POST,   UDS_POST,
 		UDS_UPDATE, UDS_UPDATE, UDS_QUERY, UDS_QUERY, UDS_PEEK, UDS_PEEK, UDS_DELETE, UDS_PEEK,
 	};
 
@@ -94,24 +94,24 @@ run_random(run *run, uint64_t requests)
 			uds_metadata metadata;
 
 			model_execute(&run->model,
-						  names[i],
-						  (uds_operation) batch[i].operation,
-						  &batch[i].metadata,
-						  &found,
-						  &region,
-						  &metadata);
+			              names[i],
+			              (uds_operation) batch[i].operation,
+			              &batch[i].metadata,
+			              &found,
+			              &region,
+			              &metadata);
 			if (batch[i].found != found || (run->batch == 1 && batch[i].region != region) ||
-				(found && memcmp(&metadata, &batch[i].found_metadata, sizeof(metadata)) != 0))
+			    (found && memcmp(&metadata, &batch[i].found_metadata, sizeof(metadata)) != 0))
 				fail_msg("seed %llu, request %llu, operation %d on name %u: found %d region %d, "
-						 "expected found %d region %d",
-						 (unsigned long long) run->random.seed,
-						 (unsigned long long) (done + i),
-						 batch[i].operation,
-						 names[i],
-						 batch[i].found,
-						 batch[i].region,
-						 found,
-						 region);
+				         "expected found %d region %d",
+				         (unsigned long long) run->random.seed,
+				         (unsigned long long) (done + i),
+				         batch[i].operation,
+				         names[i],
+				         batch[i].found,
+				         batch[i].region,
+				         found,
+				         region);
 			run->checked++;
 		}
 	}
@@ -262,9 +262,9 @@ crash_of(uds_index_structure structure, bool with_saves, uint64_t seed)
 
 			/* What was saved in the open chapter, and not touched since. */
 			if (has_save && saved.newest == sealed && entry->chapter == sealed &&
-				old->chapter == sealed &&
-				memcmp(&old->metadata, &entry->metadata, sizeof(entry->metadata)) == 0 &&
-				old->is_tombstone == entry->is_tombstone)
+			    old->chapter == sealed &&
+			    memcmp(&old->metadata, &entry->metadata, sizeof(entry->metadata)) == 0 &&
+			    old->is_tombstone == entry->is_tombstone)
 				is_durable = true;
 			if (is_durable && entry->chapter >= model_oldest(&run.model))
 			{
@@ -272,8 +272,8 @@ crash_of(uds_index_structure structure, bool with_saves, uint64_t seed)
 				assert_int_equal(peek.found, !entry->is_tombstone);
 				if (peek.found)
 					assert_memory_equal(&peek.found_metadata,
-										&entry->metadata,
-										sizeof(entry->metadata));
+					                    &entry->metadata,
+					                    sizeof(entry->metadata));
 			}
 			else if (peek.found && entry->chapter != UDS_NO_CHAPTER)
 			{

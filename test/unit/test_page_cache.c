@@ -117,7 +117,7 @@ static size_t
 offset_of(fixture *fixture, uint64_t chapter, uint32_t page)
 {
 	return (size_t) (uds_geometry_chapter_page(&fixture->geometry, (uint32_t) chapter) + page) *
-		   UDS_PAGE_BYTES;
+	       UDS_PAGE_BYTES;
 }
 
 static bool
@@ -142,7 +142,7 @@ was_woken(fixture *fixture, uint32_t zone)
 
 static uds_status
 get(fixture *fixture, uint64_t chapter, uint32_t page, uint32_t zone, uint32_t *slot,
-	const uint8_t **data)
+    const uint8_t **data)
 {
 	return uds_page_cache_get(fixture->cache, chapter, page, zone, slot, data);
 }
@@ -491,11 +491,11 @@ go_on(stress *stress, lookup *lookup, uint32_t zone, uds_port *port, bool *has_p
 	else
 	{
 		status = uds_page_cache_get(stress->cache,
-									lookup->chapter,
-									lookup->page,
-									zone,
-									&lookup->slot,
-									&data);
+		                            lookup->chapter,
+		                            lookup->page,
+		                            zone,
+		                            &lookup->slot,
+		                            &data);
 		if (status == UDS_PENDING)
 			*has_progress = true;
 	}
@@ -531,13 +531,13 @@ zone_main(void *argument)
 			if (!lookups[i].is_active && started < LOOKUPS)
 			{
 				lookups[i] = (lookup){ .chapter = uds_random_below(&random, 12),
-									   .page = (uint32_t) uds_random_below(&random, fixture->pages),
-									   .slot = UDS_PAGE_SLOT_NONE,
-									   .is_active = true };
+					                   .page = (uint32_t) uds_random_below(&random, fixture->pages),
+					                   .slot = UDS_PAGE_SLOT_NONE,
+					                   .is_active = true };
 				started++;
 			}
 			if (lookups[i].is_active &&
-				go_on(stress, &lookups[i], self->number, &port, &has_progress))
+			    go_on(stress, &lookups[i], self->number, &port, &has_progress))
 			{
 				lookups[i].is_active = false;
 				finished++;
@@ -545,7 +545,7 @@ zone_main(void *argument)
 			}
 			/* Some give up their page before it is there. */
 			if (lookups[i].is_active && lookups[i].slot != UDS_PAGE_SLOT_NONE &&
-				uds_random_one_in(&random, 50))
+			    uds_random_one_in(&random, 50))
 			{
 				uds_page_cache_release(stress->cache, &port, lookups[i].slot);
 				lookups[i].slot = UDS_PAGE_SLOT_NONE;
@@ -596,10 +596,10 @@ threads_get_right_pages_and_no_wake_is_lost(void **state)
 	{
 		threads[i] = (stress_thread){ .stress = &stress, .number = i };
 		assert_int_equal(pthread_create(&threads[i].thread,
-										NULL,
-										i < ZONES ? zone_main : server_main,
-										&threads[i]),
-						 0);
+		                                NULL,
+		                                i < ZONES ? zone_main : server_main,
+		                                &threads[i]),
+		                 0);
 	}
 	for (uint32_t i = 0; i < ZONES + SERVERS; i++)
 		pthread_join(threads[i].thread, NULL);

@@ -32,8 +32,8 @@ static uds_request
 make_request(uds_operation operation, const uds_name *name, uint64_t version)
 {
 	return (uds_request){ .name = *name,
-						  .operation = (uint8_t) operation,
-						  .metadata = uds_generate_metadata(7, version) };
+		                  .operation = (uint8_t) operation,
+		                  .metadata = uds_generate_metadata(7, version) };
 }
 
 static void
@@ -91,7 +91,7 @@ pages_are_given_back_when_the_entry_moves_away_of(uds_index_structure structure)
 	{
 		uds_name names[2] = { twin(pair, 1), twin(pair, 2) };
 		uds_request batch[2] = { make_request(UDS_POST, &names[0], 2),
-								 make_request(UDS_POST, &names[1], 3) };
+			                     make_request(UDS_POST, &names[1], 3) };
 		uds_metadata stored = uds_generate_metadata(7, 1);
 
 		assert_int_equal(engine_run(&engine, batch, 2), UDS_OK);
@@ -129,10 +129,10 @@ requests_for_one_name_keep_their_order(void **state)
 		bool found;
 		uint64_t version; /* found */
 	} script[] = {
-		{ UDS_PEEK, true, 1 },    { UDS_UPDATE, true, 1 },	{ UDS_QUERY, true, 11 },
-		{ UDS_DELETE, true, 11 }, { UDS_PEEK, false, 0 },	{ UDS_DELETE, false, 0 },
-		{ UDS_POST, false, 0 },	  { UDS_POST, true, 16 },	{ UDS_UPDATE, true, 16 },
-		{ UDS_PEEK, true, 18 },	  { UDS_DELETE, true, 18 }, { UDS_QUERY, false, 0 },
+		{ UDS_PEEK, true, 1 },    { UDS_UPDATE, true, 1 },  { UDS_QUERY, true, 11 },
+		{ UDS_DELETE, true, 11 }, { UDS_PEEK, false, 0 },   { UDS_DELETE, false, 0 },
+		{ UDS_POST, false, 0 },   { UDS_POST, true, 16 },   { UDS_UPDATE, true, 16 },
+		{ UDS_PEEK, true, 18 },   { UDS_DELETE, true, 18 }, { UDS_QUERY, false, 0 },
 	};
 	enum
 	{
@@ -333,12 +333,12 @@ a_worker_that_dies_with_parked_requests_has_the_index_rebuilt(void **state)
 	assert_int_equal(execute_only(&engine, &waiting, 1), 1);
 	uds_zone_detach(engine.zones[0]);
 	assert_int_equal(uds_zone_attach(engine.zone_memory[0],
-									 engine.index,
-									 &engine.zone_ports[0],
-									 0,
-									 &engine.zones[0],
-									 &error),
-					 UDS_ERR_INTERNAL);
+	                                 engine.index,
+	                                 &engine.zone_ports[0],
+	                                 0,
+	                                 &engine.zones[0],
+	                                 &error),
+	                 UDS_ERR_INTERNAL);
 	assert_int_equal(uds_index_state(engine.index), UDS_STATE_FAILED);
 	engine_settle(&engine);
 	assert_int_equal(uds_index_state(engine.index), UDS_STATE_ONLINE);
@@ -363,7 +363,7 @@ batches_of_a_wrong_size_are_refused(void **state)
 	assert_int_equal(uds_zone_turn(engine.zones[0]), UDS_OK);
 	assert_int_equal(uds_zone_execute(engine.zones[0], &request, 0, &parked), UDS_ERR_ARGUMENT);
 	assert_int_equal(uds_zone_execute(engine.zones[0], &request, UDS_BATCH_MAX + 1, &parked),
-					 UDS_ERR_ARGUMENT);
+	                 UDS_ERR_ARGUMENT);
 	request.operation = UDS_UNDO;
 	assert_int_equal(uds_zone_execute(engine.zones[0], &request, 1, &parked), UDS_OK);
 	assert_int_equal(request.status, UDS_ERR_ARGUMENT);

@@ -33,7 +33,7 @@ typedef struct fixture
 	uint8_t key[UDS_NAME_KEY_BYTES];
 	uds_error error;
 	uint8_t *image;
-	const char *operation; /* that fails */
+	const char *operation;      /* that fails */
 	uds_chapter_slot *expiring; /* slot that loses its chapter at the next read */
 } fixture;
 
@@ -114,7 +114,7 @@ static size_t
 offset_of(fixture *fixture, uint32_t physical, uint32_t page)
 {
 	return (size_t) (uds_geometry_chapter_page(&fixture->geometry, physical) + page) *
-		   UDS_PAGE_BYTES;
+	       UDS_PAGE_BYTES;
 }
 
 static uint32_t
@@ -139,14 +139,14 @@ chapters_lie_one_behind_the_other(void **state)
 	assert_int_equal(geometry->pages_per_chapter, geometry->index_pages + RECORD_PAGES + 1);
 	for (uint32_t i = 0; i + 1 < CHAPTERS; i++)
 		assert_int_equal(offset_of(fixture, i + 1, 0),
-						 offset_of(fixture, i, seal_page(fixture)) + UDS_PAGE_BYTES);
+		                 offset_of(fixture, i, seal_page(fixture)) + UDS_PAGE_BYTES);
 	assert_int_equal(offset_of(fixture, CHAPTERS, 0), geometry->bytes_per_volume);
 	/* The file grows with the chapters. */
 	assert_int_equal(files_size(directory_of(fixture), UDS_VOLUME_FILE),
-					 offset_of(fixture, WRITTEN, 0));
+	                 offset_of(fixture, WRITTEN, 0));
 	post(fixture, 100000, (CHAPTERS + 3) * RECORDS);
 	assert_int_equal(files_size(directory_of(fixture), UDS_VOLUME_FILE),
-					 geometry->bytes_per_volume);
+	                 geometry->bytes_per_volume);
 	assert_int_equal(engine_statistics(&fixture->engine).volume_bytes, geometry->bytes_per_volume);
 }
 
@@ -166,18 +166,17 @@ every_record_is_found_through_the_pages(void **state)
 		bool is_tombstone;
 		uint32_t record_page;
 		uint32_t list = uds_geometry_chapter_list(geometry, uds_name_chapter_field(&name));
-		uint32_t index_page = uds_page_map_find(fixture->engine.index->page_map,
-												(uint32_t) chapter,
-												list);
+		uint32_t index_page =
+			uds_page_map_find(fixture->engine.index->page_map, (uint32_t) chapter, list);
 
 		assert_int_equal(uds_volume_read_page(&fixture->volume, chapter, index_page, page), UDS_OK);
 		assert_int_equal(uds_chapter_index_search(page, geometry, &name, &record_page), UDS_OK);
 		assert_int_equal(record_page, i % RECORDS / UDS_RECORDS_PER_PAGE);
 		assert_int_equal(uds_volume_read_page(&fixture->volume,
-											  chapter,
-											  geometry->index_pages + record_page,
-											  page),
-						 UDS_OK);
+		                                      chapter,
+		                                      geometry->index_pages + record_page,
+		                                      page),
+		                 UDS_OK);
 		assert_int_equal(uds_record_page_search(page, &name, &metadata, &is_tombstone), UDS_OK);
 		assert_memory_equal(&metadata, &expected, sizeof(expected));
 		assert_false(is_tombstone);
@@ -197,7 +196,7 @@ the_header_fits_one_index_only(void **state)
 	assert_int_equal(uds_volume_check_header(volume, other_key, &fixture->error), UDS_ERR_CORRUPT);
 	volume->nonce = &other_nonce;
 	assert_int_equal(uds_volume_check_header(volume, fixture->key, &fixture->error),
-					 UDS_ERR_CORRUPT);
+	                 UDS_ERR_CORRUPT);
 	volume->nonce = &fixture->engine.index->nonce;
 	volume->geometry = &fixture->engine.index->geometry;
 	assert_int_equal(uds_volume_check_header(volume, fixture->key, &fixture->error), UDS_OK);
@@ -214,12 +213,12 @@ every_damaged_byte_of_the_header_is_noticed(void **state)
 	{
 		files_flip_bit(directory, UDS_VOLUME_FILE, i, i % 8);
 		assert_int_equal(uds_volume_check_header(volume, fixture->key, &fixture->error),
-						 UDS_ERR_CORRUPT);
+		                 UDS_ERR_CORRUPT);
 		files_flip_bit(directory, UDS_VOLUME_FILE, i, i % 8);
 	}
 	files_resize(directory, UDS_VOLUME_FILE, 1023);
 	assert_int_equal(uds_volume_check_header(volume, fixture->key, &fixture->error),
-					 UDS_ERR_CORRUPT);
+	                 UDS_ERR_CORRUPT);
 	assert_int_equal(uds_volume_write_header(volume, fixture->key, &fixture->error), UDS_OK);
 	assert_int_equal(uds_volume_check_header(volume, fixture->key, &fixture->error), UDS_OK);
 	fixture->operation = "read";
@@ -236,8 +235,7 @@ seals_tell_what_lies_where(void **state)
 	for (uint32_t i = 0; i < CHAPTERS; i++)
 	{
 		uds_seal seal;
-		uds_status status =
-			uds_volume_read_seal(&fixture->volume, i, &seal, &fixture->error);
+		uds_status status = uds_volume_read_seal(&fixture->volume, i, &seal, &fixture->error);
 
 		assert_int_equal(status, i < WRITTEN ? UDS_OK : UDS_NOT_FOUND);
 		if (status != UDS_OK)
@@ -251,7 +249,7 @@ seals_tell_what_lies_where(void **state)
 	}
 	fixture->operation = "read";
 	assert_int_equal(uds_volume_read_seal(&fixture->volume, 0, &(uds_seal){ 0 }, &fixture->error),
-					 UDS_ERR_IO);
+	                 UDS_ERR_IO);
 }
 
 static void
@@ -264,20 +262,20 @@ every_damaged_byte_of_a_seal_is_noticed(void **state)
 	for (uint32_t i = 0; i < UDS_PAGE_BYTES; i++)
 	{
 		bool is_identity = i < offsetof(uds_seal, format_version) ||
-						   (i >= offsetof(uds_seal, nonce) && i < offsetof(uds_seal, chapter));
+		                   (i >= offsetof(uds_seal, nonce) && i < offsetof(uds_seal, chapter));
 		uint32_t bit = (i * 3) % 8;
 
 		files_flip_bit(directory_of(fixture), UDS_VOLUME_FILE, offset + i, bit);
 		/* Without magic and nonce it is not this index's at all. */
 		assert_int_equal(uds_volume_read_seal(&fixture->volume, 2, &seal, &fixture->error),
-						 is_identity ? UDS_NOT_FOUND : UDS_ERR_CORRUPT);
+		                 is_identity ? UDS_NOT_FOUND : UDS_ERR_CORRUPT);
 		files_flip_bit(directory_of(fixture), UDS_VOLUME_FILE, offset + i, bit);
 	}
 	assert_int_equal(uds_volume_read_seal(&fixture->volume, 2, &seal, &fixture->error), UDS_OK);
 	/* The file ends before it, or in it. */
 	files_resize(directory_of(fixture), UDS_VOLUME_FILE, offset + UDS_PAGE_BYTES - 1);
 	assert_int_equal(uds_volume_read_seal(&fixture->volume, 2, &seal, &fixture->error),
-					 UDS_NOT_FOUND);
+	                 UDS_NOT_FOUND);
 }
 
 static void
@@ -293,11 +291,11 @@ seals_in_a_wrong_place_are_refused(void **state)
 
 	files_overwrite(directory_of(fixture), UDS_VOLUME_FILE, to, data + from, UDS_PAGE_BYTES);
 	assert_int_equal(uds_volume_read_seal(&fixture->volume, 2, &seal, &fixture->error),
-					 UDS_ERR_CORRUPT);
+	                 UDS_ERR_CORRUPT);
 	free(data);
 	fixture->volume.nonce = &other_nonce;
 	assert_int_equal(uds_volume_read_seal(&fixture->volume, 0, &seal, &fixture->error),
-					 UDS_NOT_FOUND);
+	                 UDS_NOT_FOUND);
 }
 
 static void
@@ -318,7 +316,7 @@ every_damaged_byte_of_a_page_is_noticed_and_counted(void **state)
 
 			files_flip_bit(directory_of(fixture), UDS_VOLUME_FILE, offset + byte, bit);
 			assert_int_equal(uds_volume_read_page(&fixture->volume, 3, pages[i], page),
-							 UDS_ERR_CORRUPT);
+			                 UDS_ERR_CORRUPT);
 			files_flip_bit(directory_of(fixture), UDS_VOLUME_FILE, offset + byte, bit);
 			assert_int_equal(bad_pages(fixture), ++expected);
 		}
@@ -339,16 +337,16 @@ pages_in_a_wrong_place_are_refused(void **state)
 
 	/* Another page of the chapter; the same page of another chapter. */
 	files_overwrite(directory_of(fixture),
-					UDS_VOLUME_FILE,
-					offset_of(fixture, 1, first),
-					data + offset_of(fixture, 1, first + 1),
-					UDS_PAGE_BYTES);
+	                UDS_VOLUME_FILE,
+	                offset_of(fixture, 1, first),
+	                data + offset_of(fixture, 1, first + 1),
+	                UDS_PAGE_BYTES);
 	assert_int_equal(uds_volume_read_page(&fixture->volume, 1, first, page), UDS_ERR_CORRUPT);
 	files_overwrite(directory_of(fixture),
-					UDS_VOLUME_FILE,
-					offset_of(fixture, 2, 0),
-					data + offset_of(fixture, 1, 0),
-					UDS_PAGE_BYTES);
+	                UDS_VOLUME_FILE,
+	                offset_of(fixture, 2, 0),
+	                data + offset_of(fixture, 1, 0),
+	                UDS_PAGE_BYTES);
 	assert_int_equal(uds_volume_read_page(&fixture->volume, 2, 0, page), UDS_ERR_CORRUPT);
 	/* A page of an earlier start of the index. */
 	atomic_store(&fixture->volume.slots[3].generation, 2);
@@ -399,7 +397,7 @@ verify(fixture *fixture, uint32_t physical)
 	uds_seal seal;
 
 	assert_int_equal(uds_volume_read_seal(&fixture->volume, physical, &seal, &fixture->error),
-					 UDS_OK);
+	                 UDS_OK);
 	return uds_volume_verify_chapter(&fixture->volume, &seal, fixture->image, &fixture->error);
 }
 
@@ -421,10 +419,10 @@ a_chapter_is_verified_as_a_whole(void **state)
 	assert_int_equal(verify(fixture, 1), UDS_OK);
 	fixture->operation = "read";
 	assert_int_equal(uds_volume_verify_chapter(&fixture->volume,
-											   &(uds_seal){ .chapter = 1 },
-											   fixture->image,
-											   &fixture->error),
-					 UDS_ERR_IO);
+	                                           &(uds_seal){ .chapter = 1 },
+	                                           fixture->image,
+	                                           &fixture->error),
+	                 UDS_ERR_IO);
 	fixture->operation = NULL;
 	posix_host_stop(&fixture->engine.host, UDS_WORKER_WRITER);
 	assert_int_equal(verify(fixture, 1), UDS_STOPPED);
@@ -448,11 +446,11 @@ a_seal_fits_its_own_pages_only(void **state)
 	assert_int_equal(count, RECORDS);
 	data = files_read(directory_of(fixture), UDS_VOLUME_FILE, &bytes);
 	assert_int_equal(uds_chapter_writer_write(index,
-											  &fixture->volume,
-											  chapter,
-											  count - 1,
-											  &fixture->error),
-					 UDS_OK);
+	                                          &fixture->volume,
+	                                          chapter,
+	                                          count - 1,
+	                                          &fixture->error),
+	                 UDS_OK);
 	assert_int_equal(verify(fixture, (uint32_t) chapter), UDS_OK);
 	files_overwrite(directory_of(fixture), UDS_VOLUME_FILE, offset, data + offset, UDS_PAGE_BYTES);
 	assert_int_equal(verify(fixture, (uint32_t) chapter), UDS_ERR_CORRUPT);
@@ -470,29 +468,29 @@ what_lies_behind_the_end_reads_as_zeros(void **state)
 	memset(fixture->image, 0xff, bytes);
 	files_resize(directory_of(fixture), UDS_VOLUME_FILE, offset_of(fixture, 3, 1) + 10);
 	assert_int_equal(uds_volume_read_pages(&fixture->volume,
-										   3,
-										   0,
-										   pages,
-										   fixture->image,
-										   &fixture->error),
-					 UDS_OK);
+	                                       3,
+	                                       0,
+	                                       pages,
+	                                       fixture->image,
+	                                       &fixture->error),
+	                 UDS_OK);
 	for (size_t i = UDS_PAGE_BYTES + 10; i < bytes; i++)
 		assert_int_equal(fixture->image[i], 0);
 	assert_int_equal(uds_volume_verify_page(&fixture->volume, fixture->image, 3, 1, 0), UDS_OK);
 	assert_int_equal(uds_volume_verify_page(&fixture->volume,
-											fixture->image + UDS_PAGE_BYTES,
-											3,
-											1,
-											1),
-					 UDS_ERR_CORRUPT);
+	                                        fixture->image + UDS_PAGE_BYTES,
+	                                        3,
+	                                        1,
+	                                        1),
+	                 UDS_ERR_CORRUPT);
 	posix_host_stop(&fixture->engine.host, UDS_WORKER_WRITER);
 	assert_int_equal(uds_volume_read_pages(&fixture->volume,
-										   3,
-										   0,
-										   pages,
-										   fixture->image,
-										   &fixture->error),
-					 UDS_STOPPED);
+	                                       3,
+	                                       0,
+	                                       pages,
+	                                       fixture->image,
+	                                       &fixture->error),
+	                 UDS_STOPPED);
 }
 
 static void
@@ -508,29 +506,29 @@ failing_writes_and_syncs_are_told(void **state)
 	{
 		fixture->operation = operations[i];
 		assert_int_equal(uds_chapter_writer_write(index,
-												  &fixture->volume,
-												  chapter,
-												  count,
-												  &fixture->error),
-						 UDS_ERR_IO);
+		                                          &fixture->volume,
+		                                          chapter,
+		                                          count,
+		                                          &fixture->error),
+		                 UDS_ERR_IO);
 		/* Nothing is said to be there any more. */
 		assert_int_equal(atomic_load(&index->slots[chapter].chapter), UDS_NO_CHAPTER);
 	}
 	fixture->operation = NULL;
 	posix_host_stop(&fixture->engine.host, UDS_WORKER_WRITER);
 	assert_int_equal(uds_chapter_writer_write(index,
-											  &fixture->volume,
-											  chapter,
-											  count,
-											  &fixture->error),
-					 UDS_STOPPED);
+	                                          &fixture->volume,
+	                                          chapter,
+	                                          count,
+	                                          &fixture->error),
+	                 UDS_STOPPED);
 	posix_host_clear_stop(&fixture->engine.host, UDS_WORKER_WRITER);
 	assert_int_equal(uds_chapter_writer_write(index,
-											  &fixture->volume,
-											  chapter,
-											  count,
-											  &fixture->error),
-					 UDS_OK);
+	                                          &fixture->volume,
+	                                          chapter,
+	                                          count,
+	                                          &fixture->error),
+	                 UDS_OK);
 	assert_int_equal(verify(fixture, (uint32_t) chapter), UDS_OK);
 }
 

@@ -1,0 +1,138 @@
+/*
+ * host.h: a simulated server around the index: writer, zones and clients as coroutines.
+ */
+#ifndef UDS_SIM_HOST_H
+#define UDS_SIM_HOST_H
+
+#include "../../src/engine/block.h"
+#include "../support/port_sim.h"
+#include "reference.h"
+
+#define HOST_ZONES_MAX   4
+#define HOST_CLIENTS_MAX 6
+#define HOST_CLIENT      (UDS_WORKER_ZONE + UDS_ZONES_MAX) /* worker id of the first client */
+#define HOST_SUPERVISOR  (HOST_CLIENT + HOST_CLIENTS_MAX)
+#define HOST_TROUBLE     (HOST_SUPERVISOR + 1)
+
+/* A request of a client, on its way to a zone and back. */
+typedef struct host_request
+{
+	uint32_t name;
+	uds_operation operation;
+	uint64_t version;
+	uint32_t client;
+	enum
+	{
+		HOST_QUEUED,
+		HOST_EXECUTING,
+		HOST_ANSWERED
+	} state;
+	uint32_t zone;
+	uint64_t newest_before;
+	uint64_t read_only_marks;
+	struct host_request *next; /* in the queue of its zone */
+} host_request;
+
+typedef struct host host;
+
+typedef struct host_zone
+{
+	host *host;
+	uint32_t number;
+	uds_port port;
+	void *memory;
+	uds_zone_worker *worker;
+	host_request *first; /* queue of requests */
+	host_request *last;
+} host_zone;
+
+typedef struct host_client
+{
+	host *host;
+	uint32_t number;
+	uint32_t unanswered;
+	bool is_checker; /* peeks at every name once */
+} host_client;
+
+typedef enum host_command
+{
+	HOST_NO_COMMAND,
+	HOST_CHECKPOINT,
+	HOST_RESET
+} host_command;
+
+/* What a life of the server is like. */
+typedef struct host_plan
+{
+	uint32_t clients;
+	uint32_t requests; /* of all clients */
+	uint32_t batch_max;
+	uint32_t hot_names;                   /* one in four requests is for one of these */
+	uint32_t shares[UDS_OPERATION_COUNT]; /* weights of the operations */
+	bool has_checker;
+	bool has_trouble;    /* checkpoints, restarts of workers, faults */
+	uint64_t trouble_ns; /* between two of them, mostly less */
+	bool has_resets;
+	bool must_save;    /* at the orderly end */
+	sim_faults faults; /* while there are any */
+} host_plan;
+
+struct host
+{
+	sim *sim;
+	reference *reference;
+	uds_random *random;
+	uds_config config;
+	uds_index *index; /* the block */
+	void *block_memory;
+	host_plan plan;
+
+	/* writer */
+	uds_port writer_port;
+	void *writer_memory;
+	uds_writer *writer;
+	host_command command;
+	uint64_t save_sequence;  /* last store of the reference when a save was begun */
+	uint64_t reset_sequence; /* the same, when a reset has begun to change files */
+	bool is_resetting;
+	uint64_t retry_at; /* when read only */
+	uint64_t read_only_marks;
+
+	host_zone zones[HOST_ZONES_MAX];
+	host_client clients[HOST_CLIENTS_MAX];
+	uint32_t clients_left;
+	uint32_t requests_left;
+	bool is_stopping; /* all clients are done, the server stops */
+	bool is_closed;   /* in order */
+	bool is_saved;    /* with a save */
+
+	host_request **requests; /* of this life, in the order they were sent */
+	size_t request_count;
+	size_t request_capacity;
+	void **allocations; /* to be freed after this life */
+	size_t allocation_count;
+	size_t allocation_capacity;
+
+	uint64_t next_version;   /* for the whole run */
+	uint64_t *last_answered; /* of each name: version of the last request that was answered */
+	uint32_t shown_name;     /* print the answers for it */
+	/* of the whole run */
+	uint64_t answered;
+	uint64_t found;
+	uint64_t recoveries;
+	uint64_t checkpoints;
+	uint64_t read_only_answers;
+	uint64_t restarts;
+	uint64_t resets;
+};
+
+/* Begin a life with a fresh block: memory and coroutines; then sim_run. */
+void host_begin(host *host);
+
+/*
+ * The simulation has stopped: tell the reference what is known of the files and of what was going
+ * on, and forget all memory.
+ */
+void host_end(host *host, bool is_crash);
+
+#endif
