@@ -32,6 +32,7 @@ struct uds_writer
 	bool has_control;        /* control is what the file says */
 	bool must_write_control; /* or the file may say something else: a write of it has failed */
 	bool has_zones;          /* all zones belong to this writer */
+	uint64_t rebuilt_from;   /* number + 1 of the save that the last rebuild began with, or 0 */
 	bool is_clean;           /* the files that were opened had been closed in order */
 };
 
@@ -689,6 +690,17 @@ rebuild_failed(uds_writer *writer, uds_error *error)
 	if (status != UDS_OK)
 		return status;
 	uds_block_set_state(writer->index, UDS_STATE_RECOVERING, NULL);
+	/* An index that fails again from the same save was wrong before it was saved. */
+	if (writer->control.valid_save != UDS_NO_SAVE &&
+		writer->rebuilt_from == writer->control.save_number + 1)
+	{
+		uds_port_log(writer->port,
+					 UDS_LOG_WARNING,
+					 "save %llu is not used again",
+					 (unsigned long long) writer->control.save_number);
+		writer->control.valid_save = UDS_NO_SAVE;
+	}
+	writer->rebuilt_from = writer->control.save_number + 1;
 	status = open_files(writer, error);
 	if (status == UDS_OK)
 		status = recover(writer, error);

@@ -736,6 +736,38 @@ a_stop_during_open_is_obeyed(void **state)
 	assert_int_equal(count_found(engine, 0, 3 * RECORDS), 3 * RECORDS);
 }
 
+/* Mark the index failed, as a broken invariant does, and let the writer rebuild it. */
+static void
+fail_and_rebuild(engine *engine)
+{
+	uds_block_fail(engine->index, &engine->writer_port, "a test says so");
+	assert_int_equal(uds_index_state(engine->index), UDS_STATE_FAILED);
+	engine_settle(engine);
+	assert_int_equal(uds_index_state(engine->index), UDS_STATE_ONLINE);
+}
+
+static void
+an_index_that_fails_again_is_rebuilt_without_the_save(void **state)
+{
+	engine *engine = &((fixture *) *state)->engine;
+
+	engine_must_open(engine);
+	post(engine, 0, 3 * RECORDS);
+	engine_settle(engine);
+	assert_int_equal(engine_checkpoint(engine), UDS_OK);
+	fail_and_rebuild(engine);
+	assert_int_equal(engine_statistics(engine).recovery_chapters, 0);
+	assert_int_equal(count_found(engine, 0, 3 * RECORDS), 3 * RECORDS);
+	fail_and_rebuild(engine);
+	assert_int_equal(engine_statistics(engine).recovery_chapters, 3);
+	assert_int_equal(count_found(engine, 0, 3 * RECORDS), 3 * RECORDS);
+	/* A newer save is trusted again. */
+	assert_int_equal(engine_checkpoint(engine), UDS_OK);
+	fail_and_rebuild(engine);
+	assert_int_equal(engine_statistics(engine).recovery_chapters, 0);
+	assert_int_equal(count_found(engine, 0, 3 * RECORDS), 3 * RECORDS);
+}
+
 #define CASE(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
 
 int
@@ -757,6 +789,7 @@ main(void)
 		CASE(a_reset_makes_files_that_fit),
 		CASE(files_that_were_moved_are_refused),
 		CASE(a_stop_during_open_is_obeyed),
+		CASE(an_index_that_fails_again_is_rebuilt_without_the_save),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
