@@ -145,7 +145,7 @@ FIRST ?= 1
 HOURS ?=
 
 sim_directory := build/sim$(SANITIZE_NAME)
-SIM_SUPPORT   := crc32c generate port_sim sim_disk
+SIM_SUPPORT   := generate port_sim sim_disk
 SIM_SOURCES   := $(sort $(wildcard test/sim/*.c)) $(SIM_SUPPORT:%=test/support/%.c)
 
 # Each basic block of the engine calls the simulation, which may go on elsewhere there.

@@ -692,12 +692,12 @@ rebuild_failed(uds_writer *writer, uds_error *error)
 	uds_block_set_state(writer->index, UDS_STATE_RECOVERING, NULL);
 	/* An index that fails again from the same save was wrong before it was saved. */
 	if (writer->control.valid_save != UDS_NO_SAVE &&
-		writer->rebuilt_from == writer->control.save_number + 1)
+	    writer->rebuilt_from == writer->control.save_number + 1)
 	{
 		uds_port_log(writer->port,
-					 UDS_LOG_WARNING,
-					 "save %llu is not used again",
-					 (unsigned long long) writer->control.save_number);
+		             UDS_LOG_WARNING,
+		             "save %llu is not used again",
+		             (unsigned long long) writer->control.save_number);
 		writer->control.valid_save = UDS_NO_SAVE;
 	}
 	writer->rebuilt_from = writer->control.save_number + 1;

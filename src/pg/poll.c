@@ -53,13 +53,31 @@ udspg_poll_is_try(udspg_poll *poll, bool is_expected)
 	return true;
 }
 
+/*
+ * Are more sessions at work than there are CPUs?  Then what is waited for comes when others have
+ * had the CPU, not sooner.  Not all of them can be seen among the runnable ones: between two calls a
+ * session does other things.
+ */
+static bool
+udspg_poll_is_crowded(void)
+{
+	udspg_shared *header = udspg_shared_header;
+
+	for (uint32 zone = 0; zone < header->zone_count; zone++)
+		if (pg_atomic_read_u32(&header->workers[UDS_WORKER_ZONE + zone].crowd) >
+		    (uint32) header->cpu_count)
+			return true;
+	return false;
+}
+
 bool
 udspg_poll_begin(udspg_poll *poll, bool is_expected)
 {
 	udspg_shared *header = udspg_shared_header;
 
 	if (udspg_spin_time <= 0.0 || header->cpu_count < 2 ||
-	    pg_atomic_read_u32(&header->runnable) > (uint32) header->cpu_count)
+	    pg_atomic_read_u32(&header->runnable) > (uint32) header->cpu_count ||
+	    udspg_poll_is_crowded())
 		return false;
 	poll->limit_ms = udspg_spin_time;
 	if (poll->balance < 0)

@@ -3,8 +3,8 @@
  *
  * A wake-up across CPUs takes tens of microseconds, an answer often less than one.  But a process
  * that polls takes the CPU from the one that it waits for when there are not enough CPUs, so that
- * it gives way: it does not poll when more processes of this extension could run than there are
- * CPUs, and when polls did not pay it only tries now and then.
+ * it gives way: it does not poll when more processes of this extension could run, or more sessions
+ * are at work, than there are CPUs, and when polls did not pay it only tries now and then.
  *
  * Polling pays only when both sides do it: a worker that sleeps answers too late for a session
  * that polls, and a session that sleeps asks too late for a worker that polls.  So that a disturbance

@@ -37,6 +37,8 @@ typedef struct udspg_worker_cell
 	pg_atomic_uint32 is_leaving; /* atomic: a zone worker that takes no more requests; set by it,
 	                              * cleared by its successor */
 	pg_atomic_uint32 starts;     /* atomic: how often it was started since the server's start */
+	pg_atomic_uint32
+		crowd; /* atomic: a zone worker's, sessions that its latest messages are from */
 } udspg_worker_cell;
 
 /* Results of the latest commands are kept so that a caller finds its own. */

@@ -32,6 +32,9 @@
 /* Batches of few requests are most of them, and small. */
 #define UDSPG_ZONE_BATCH_SMALL 8
 
+/* Messages among which the sessions at work are counted. */
+#define UDSPG_ZONE_CROWD_MESSAGES 64
+
 /* A worker that leaves alone answers what it has within this time. */
 #define UDSPG_ZONE_LEAVE_SECONDS 30
 #define UDSPG_ZONE_LEAVE_LOOK_MS 1
@@ -63,6 +66,7 @@ struct udspg_zone_channel
 	udspg_zone_batch *batches[UDSPG_ZONE_BATCHES_MAX]; /* from the message to the sent reply */
 	udspg_zone_queue replies;                          /* that did not fit in the ring yet */
 	bool is_full;                                      /* a message may wait for a place above */
+	uint64 crowd_window;                               /* in which it was counted last */
 };
 
 static struct
@@ -71,8 +75,11 @@ static struct
 	uds_port port;
 	uds_zone_worker *worker; /* NULL before and after it is attached */
 	udspg_poll poll;
-	bool is_expected; /* the session that was answered last was polling for it */
-	bool executes;    /* this turn the zone is ours */
+	uint64 crowd_window;   /* number of the present window of messages, from 1 */
+	uint32 crowd_messages; /* of it so far */
+	uint32 crowd_sessions; /* that they are from */
+	bool is_expected;      /* the session that was answered last was polling for it */
+	bool executes;         /* this turn the zone is ours */
 	bool is_leaving;
 	udspg_zone_channel *channels; /* by slot */
 	udspg_zone_queue ready;       /* batches that are not executed yet */
@@ -286,6 +293,22 @@ udspg_zone_worker_copy_requests(udspg_zone_batch *batch, const udspg_request_ite
 	return true;
 }
 
+/* Count the sessions that messages come from; see poll.h. */
+static void
+udspg_zone_worker_count_crowd(udspg_zone_channel *channel)
+{
+	if (channel->crowd_window != zone.crowd_window)
+		zone.crowd_sessions++;
+	channel->crowd_window = zone.crowd_window;
+	if (++zone.crowd_messages < UDSPG_ZONE_CROWD_MESSAGES)
+		return;
+	pg_atomic_write_u32(&udspg_shared_header->workers[UDS_WORKER_ZONE + zone.number].crowd,
+	                    zone.crowd_sessions);
+	zone.crowd_window++;
+	zone.crowd_messages = 0;
+	zone.crowd_sessions = 0;
+}
+
 /* Make a batch of a message, to be executed. */
 static void
 udspg_zone_worker_take_message(udspg_zone_channel *channel, int place, const void *message,
@@ -317,6 +340,7 @@ udspg_zone_worker_take_message(udspg_zone_channel *channel, int place, const voi
 		return;
 	}
 	channel->batches[place] = batch;
+	udspg_zone_worker_count_crowd(channel);
 	udspg_zone_worker_queue_put(&zone.ready, batch);
 }
 
@@ -724,6 +748,7 @@ udspg_zone_worker_main(Datum argument)
 	udspg_port_init(&zone.port, UDS_WORKER_ZONE + zone.number);
 	udspg_zone_worker_attach();
 	udspg_zone_worker_take_over();
+	zone.crowd_window = 1;
 	zone.poll.tries_in_row = 1;
 	zone.poll.try_factor = 1;
 	udspg_poll_count_in();

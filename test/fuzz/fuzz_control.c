@@ -29,7 +29,7 @@ LLVMFuzzerTestOneInput(const uint8_t *data, size_t bytes)
 	if ((mode & 12) != 12)
 	{
 		control.crc = 0;
-		control.crc = crc32c(0, &control, sizeof(control));
+		control.crc = uds_crc32c(0, &control, sizeof(control));
 	}
 	files_write(index->engine.host.directory,
 	            UDS_CONTROL_FILE,

@@ -640,7 +640,7 @@ uds_port_random(uds_port *port, void *bytes, size_t count)
 uint32_t
 uds_port_crc32c(uint32_t crc, const void *data, size_t bytes)
 {
-	return crc32c(crc, data, bytes);
+	return uds_crc32c(crc, data, bytes);
 }
 
 bool

@@ -156,10 +156,20 @@ attach(zone_thread *zone, void *memory)
 	return worker;
 }
 
+static uint64_t
+newest_of(fleet *fleet, uint32_t zone)
+{
+	uds_zone_statistics statistics;
+
+	uds_index_zone_statistics(fleet->index, zone, &statistics);
+	return statistics.newest_chapter;
+}
+
 /* Execute a batch and go on with parked requests; true when anything was done. */
 static bool
 zone_turn(zone_thread *zone, uds_zone_worker *worker, batch *batch)
 {
+	uint64_t newest = newest_of(zone->fleet, zone->number);
 	uds_request *finished;
 	uds_status status;
 	bool has_progress = false;
@@ -182,7 +192,8 @@ zone_turn(zone_thread *zone, uds_zone_worker *worker, batch *batch)
 		client_answer(finished->owner, 1);
 		finished = next;
 	}
-	return has_progress || status == UDS_OK;
+	/* To close a chapter because another zone asked for it is something, too. */
+	return has_progress || status == UDS_OK || newest_of(zone->fleet, zone->number) != newest;
 }
 
 static void *
@@ -471,15 +482,6 @@ client_answer(client *client, uint32_t count)
 	if (client->left == 0)
 		pthread_cond_signal(&client->condition);
 	pthread_mutex_unlock(&client->mutex);
-}
-
-static uint64_t
-newest_of(fleet *fleet, uint32_t zone)
-{
-	uds_zone_statistics statistics;
-
-	uds_index_zone_statistics(fleet->index, zone, &statistics);
-	return statistics.newest_chapter;
 }
 
 static uds_operation

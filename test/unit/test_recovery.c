@@ -1,0 +1,243 @@
+/*
+ * test_recovery.c: recovery and saves write in an order that no crash in between can turn into a
+ * loss: what is believed is made durable first, and the last good save is never written over.
+ */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <cmocka.h>
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "../support/engine_host.h"
+#include "../support/generate.h"
+
+/* What the host is asked for, in order: "write volume;sync volume;..." */
+typedef struct record_of_operations
+{
+	char text[16384];
+	const char *failing; /* operation that fails once, or NULL */
+} record_of_operations;
+
+typedef struct scene
+{
+	engine engine;
+	record_of_operations record;
+} scene;
+
+static int
+note_operation(void *context, const char *operation, const char *name)
+{
+	record_of_operations *record = context;
+	char text[64];
+	size_t used = strlen(record->text);
+
+	snprintf(text, sizeof(text), "%s %s;", operation, name);
+	snprintf(record->text + used, sizeof(record->text) - used, "%s", text);
+	if (record->failing == NULL || strcmp(record->failing, text) != 0)
+		return 0;
+	record->failing = NULL;
+	return EIO;
+}
+
+static void
+scene_init(scene *scene)
+{
+	uds_config config = engine_config(1, 16, 1, UDS_STRUCTURE_BUCKETS);
+
+	memset(scene, 0, sizeof(*scene));
+	engine_init(&scene->engine, &config);
+	engine_must_open(&scene->engine);
+	scene->engine.host.fault = note_operation;
+	scene->engine.host.fault_context = &scene->record;
+}
+
+static void
+post(scene *scene, uint64_t first, uint64_t count)
+{
+	for (uint64_t i = first; i < first + count; i++)
+	{
+		uds_name name = uds_generate_counter_name(i);
+		uds_metadata metadata = uds_generate_metadata(i, 1);
+
+		assert_false(engine_request(&scene->engine, UDS_POST, &name, &metadata).found);
+	}
+	engine_settle(&scene->engine);
+}
+
+static bool
+is_there(scene *scene, uint64_t number)
+{
+	uds_name name = uds_generate_counter_name(number);
+
+	return engine_request(&scene->engine, UDS_PEEK, &name, NULL).found;
+}
+
+/* Where an operation comes in the record, first; a large number when it does not. */
+static size_t
+place_of(const scene *scene, const char *operation)
+{
+	const char *found = strstr(scene->record.text, operation);
+
+	return found == NULL ? SIZE_MAX : (size_t) (found - scene->record.text);
+}
+
+static void
+reopen_after_crash(scene *scene)
+{
+	engine_crash(&scene->engine);
+	scene->record.text[0] = '\0';
+	engine_must_open(&scene->engine);
+}
+
+/*
+ * The chapter may only be in the system's memory: its sync was still to come, or has failed and
+ * would succeed now without writing anything.
+ */
+static void
+newest_chapter_is_written_again_after_a_crash(void **state)
+{
+	scene scene;
+
+	(void) state;
+	scene_init(&scene);
+	post(&scene, 0, 2 * UDS_RECORDS_PER_PAGE);
+	reopen_after_crash(&scene);
+	assert_true(place_of(&scene, "write volume;") < place_of(&scene, "sync volume;"));
+	assert_true(place_of(&scene, "sync volume;") < place_of(&scene, "write checkpoint"));
+	assert_true(is_there(&scene, 0));
+	assert_true(is_there(&scene, 2 * UDS_RECORDS_PER_PAGE - 1));
+	engine_destroy(&scene.engine);
+}
+
+static void
+recovery_fails_when_the_newest_chapter_cannot_be_made_durable(void **state)
+{
+	scene scene;
+
+	(void) state;
+	scene_init(&scene);
+	post(&scene, 0, 2 * UDS_RECORDS_PER_PAGE);
+	engine_crash(&scene.engine);
+	scene.record.failing = "sync volume;";
+	assert_int_equal(engine_open(&scene.engine), UDS_ERR_IO);
+	assert_int_equal(uds_index_state(scene.engine.index), UDS_STATE_OFFLINE);
+	reopen_after_crash(&scene);
+	assert_true(is_there(&scene, 0));
+	engine_destroy(&scene.engine);
+}
+
+static void
+nothing_is_written_again_after_an_orderly_end(void **state)
+{
+	scene scene;
+
+	(void) state;
+	scene_init(&scene);
+	post(&scene, 0, 2 * UDS_RECORDS_PER_PAGE);
+	assert_int_equal(engine_close(&scene.engine), UDS_OK);
+	scene.record.text[0] = '\0';
+	engine_must_open(&scene.engine);
+	assert_true(place_of(&scene, "write volume;") == SIZE_MAX);
+	assert_true(is_there(&scene, 0));
+	engine_destroy(&scene.engine);
+}
+
+/* After a failed write the control file may name either save, so neither may be written over. */
+static void
+save_after_a_failed_control_write_begins_with_control(void **state)
+{
+	scene scene;
+
+	(void) state;
+	scene_init(&scene);
+	post(&scene, 0, 10);
+	scene.record.failing = "rename control;";
+	assert_int_equal(engine_checkpoint(&scene.engine), UDS_ERR_IO);
+	scene.record.text[0] = '\0';
+	assert_int_equal(engine_checkpoint(&scene.engine), UDS_OK);
+	assert_true(place_of(&scene, "rename control;") < place_of(&scene, "write checkpoint"));
+	reopen_after_crash(&scene);
+	assert_true(is_there(&scene, 9));
+	engine_destroy(&scene.engine);
+}
+
+static void
+save_after_a_failed_control_write_fails_with_it(void **state)
+{
+	scene scene;
+
+	(void) state;
+	scene_init(&scene);
+	post(&scene, 0, 10);
+	scene.record.failing = "rename control;";
+	assert_int_equal(engine_checkpoint(&scene.engine), UDS_ERR_IO);
+	scene.record.text[0] = '\0';
+	scene.record.failing = "sync control.new;";
+	assert_int_equal(engine_checkpoint(&scene.engine), UDS_ERR_IO);
+	assert_true(place_of(&scene, "write checkpoint") == SIZE_MAX);
+	engine_destroy(&scene.engine);
+}
+
+static void
+damage_file(const scene *scene, const char *name)
+{
+	char path[640];
+	int descriptor;
+
+	snprintf(path, sizeof(path), "%s/%s", scene->engine.host.directory, name);
+	descriptor = open(path, O_WRONLY);
+	assert_true(descriptor >= 0);
+	assert_int_equal(pwrite(descriptor, "damage", 6, 100), 6);
+	close(descriptor);
+}
+
+/* Where the newest save is damaged, the one before is the only one: the next goes over the bad. */
+static void
+save_that_was_loaded_instead_of_a_damaged_one_is_kept(void **state)
+{
+	scene scene;
+	const char *bad = "checkpoint.1";
+
+	(void) state;
+	scene_init(&scene);
+	post(&scene, 0, 10);
+	assert_int_equal(engine_checkpoint(&scene.engine), UDS_OK);
+	scene.record.text[0] = '\0';
+	assert_int_equal(engine_checkpoint(&scene.engine), UDS_OK);
+	if (place_of(&scene, "write checkpoint.0;") != SIZE_MAX)
+		bad = "checkpoint.0";
+	engine_crash(&scene.engine);
+	damage_file(&scene, bad);
+	engine_must_open(&scene.engine);
+	assert_true(is_there(&scene, 9));
+	/* A save that fails half way, and a crash. */
+	scene.record.failing =
+		strcmp(bad, "checkpoint.0") == 0 ? "sync checkpoint.0;" : "sync checkpoint.1;";
+	assert_int_equal(engine_checkpoint(&scene.engine), UDS_ERR_IO);
+	damage_file(&scene, bad);
+	reopen_after_crash(&scene);
+	assert_true(is_there(&scene, 9));
+	engine_destroy(&scene.engine);
+}
+
+int
+main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(newest_chapter_is_written_again_after_a_crash),
+		cmocka_unit_test(recovery_fails_when_the_newest_chapter_cannot_be_made_durable),
+		cmocka_unit_test(nothing_is_written_again_after_an_orderly_end),
+		cmocka_unit_test(save_after_a_failed_control_write_begins_with_control),
+		cmocka_unit_test(save_after_a_failed_control_write_fails_with_it),
+		cmocka_unit_test(save_that_was_loaded_instead_of_a_damaged_one_is_kept),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
