@@ -153,6 +153,7 @@ SELECT columns_are('uds_zones', ARRAY['zone', 'pid', 'records', 'chapter', 'open
 SELECT col_type_is('uds_stats', attname, CASE
 	WHEN attname IN ('state', 'reason') THEN 'text'
 	WHEN attname IN ('last_checkpoint', 'last_recovery', 'started_at', 'stats_reset') THEN 'timestamp with time zone'
+	WHEN attname = 'timeline' THEN 'integer'
 	ELSE 'bigint' END, 'uds_stats.' || attname || ' type')
 	FROM pg_attribute WHERE attrelid = 'uds_stats'::regclass AND attnum > 0;
 SELECT results_eq('SELECT * FROM uds_stats() WHERE false', 'SELECT * FROM uds_stats WHERE false', 'view and function');

@@ -1,0 +1,170 @@
+/*
+ * sparse_cache.h: cached chapter indexes of sparse chapters (specification 02, section 6, without
+ * its barriers).
+ *
+ * A sparse index knows only the hooks of old chapters.  A hook that is found in such a chapter says
+ * that its neighbours may be there, too: the index pages of that chapter are loaded, and names that
+ * the volume index does not know are searched in all chapters loaded so, newest first.
+ *
+ * Membership.  The chapters that can be searched are a snapshot: an immutable list of entries,
+ * newest chapter first.  A load fills an entry that is in no snapshot anybody uses and then
+ * publishes the next snapshot.  A zone enters the present snapshot before a batch and leaves it
+ * after; nobody waits for anybody.  An entry that has dropped out is filled again once all zones
+ * have left the snapshots that it was in.
+ *
+ * Loads are asked for by zones or the triage worker and performed by whoever calls
+ * uds_sparse_cache_load.  They are optional: one that fails, or finds the queue full, is counted
+ * and costs duplicates, never a request.  Requests that would find nothing wait for the loads that
+ * are under way (uds_sparse_cache_pending), so that a hook is as good as in a cache that blocks.
+ *
+ * Replacement.  A load replaces, in this order: an expired chapter, one that this cache's users
+ * skip, the least recently used one.  A chapter is used when a record was found in it or when it is
+ * asked for again.  A zone skips a chapter that it has searched in vain skip_threshold times in
+ * succession, until it is used again.
+ */
+#ifndef UDS_SPARSE_CACHE_H
+#define UDS_SPARSE_CACHE_H
+
+#include "chapter_index.h"
+#include "index_entry.h"
+#include "volume.h"
+
+#pragma GCC visibility push(hidden)
+
+/* Chapters that can be searched at a time, at most. */
+#define UDS_SPARSE_CHAPTERS_MAX 32
+/* Entries beyond them, to be filled while all others are searched. */
+#define UDS_SPARSE_SPARES      2
+#define UDS_SPARSE_ENTRIES_MAX (UDS_SPARSE_CHAPTERS_MAX + UDS_SPARSE_SPARES)
+/* Loads that can wait or be under way. */
+#define UDS_SPARSE_LOADS_MAX 16
+
+/* In the shared block; pointers lead into the block. */
+typedef struct uds_sparse_cache uds_sparse_cache;
+
+/* Bytes for a cache of 1..UDS_SPARSE_CHAPTERS_MAX chapters, a multiple of 64; 0 for others. */
+size_t uds_sparse_cache_size(const uds_geometry *geometry, uint32_t chapters);
+
+/*
+ * Lay out an empty cache in memory of that size, 64-byte aligned.
+ *
+ * geometry        const while the cache is used, in the block
+ * zone_count      1..UDS_ZONES_MAX
+ * skip_threshold  searches in vain, of one zone; the original's is 20000 / zones
+ */
+void uds_sparse_cache_init(uds_sparse_cache *cache, const uds_geometry *geometry, uint32_t chapters,
+                           uint32_t zone_count, uint32_t skip_threshold);
+
+/* ---- membership: zones and triage --------------------------------------------------------------- */
+
+/*
+ * Ask for a chapter.  Cheap (no lock) when it is there.
+ *
+ * oldest  of the window, at the caller's
+ *
+ * UDS_OK         it is there; it counts as used
+ * UDS_PENDING    its load is queued or under way
+ * UDS_DUPLICATE  the same, and this call has queued it: a reader is to be woken
+ * UDS_OVERFLOW   too many loads wait: dropped, counted
+ * UDS_NOT_FOUND  the chapter is older than the window, or one of the last that could not be loaded
+ */
+UDS_MUST_CHECK uds_status uds_sparse_cache_request(uds_sparse_cache *cache, uint64_t chapter,
+                                                   uint64_t oldest);
+
+/* Ticket of the newest load that is queued or under way now; 0 when there is none. */
+uint64_t uds_sparse_cache_pending(const uds_sparse_cache *cache);
+
+/* Have all loads up to a ticket ended?  True for 0. */
+bool uds_sparse_cache_is_done(const uds_sparse_cache *cache, uint64_t ticket);
+
+/*
+ * Have a zone woken when loads up to a ticket have ended; false when they have already (nobody is
+ * woken then).  A zone is also woken when other loads end.
+ */
+bool uds_sparse_cache_wait(uds_sparse_cache *cache, uint32_t zone, uint64_t ticket);
+
+/* ---- search: zones -------------------------------------------------------------------------------- */
+
+/* A zone's view of the cache.  Process-local; all zero at first. */
+typedef struct uds_sparse_view
+{
+	uint64_t version; /* of the snapshot that is entered; 0 = none */
+	uint32_t count;   /* chapters of the snapshot, newest first */
+	uint64_t chapters[UDS_SPARSE_CHAPTERS_MAX];
+	uint32_t entries[UDS_SPARSE_CHAPTERS_MAX]; /* their entries */
+	uint32_t uses[UDS_SPARSE_ENTRIES_MAX];     /* of an entry, when misses began to be counted */
+	uint32_t misses[UDS_SPARSE_ENTRIES_MAX];   /* of an entry, in succession */
+} uds_sparse_view;
+
+/* Enter the present snapshot.  Caller: the worker of the zone; every enter has its leave. */
+void uds_sparse_cache_enter(uds_sparse_cache *cache, uint32_t zone, uds_sparse_view *view);
+
+/*
+ * Leave it.  True when a load waits for an entry that may be free now: a reader is to be woken, who
+ * calls uds_sparse_cache_load.
+ */
+bool uds_sparse_cache_leave(uds_sparse_cache *cache, uint32_t zone, uds_sparse_view *view);
+
+/*
+ * Search for a name in the chapters of an entered view, from the newest to the oldest.
+ *
+ * below        only chapters below it (UINT64_MAX: all); to go on after a wrong match
+ * oldest       only chapters from it on
+ * chapter      [out] with UDS_OK: where the name may be
+ * record_page  [out] with UDS_OK: on which record page of it; another name may be there instead
+ *
+ * UDS_OK or UDS_NOT_FOUND.  Chapters that are skipped are not searched; each searched one without a
+ * match counts a miss.  An index page that makes no sense counts as one without a match.
+ */
+UDS_MUST_CHECK uds_status uds_sparse_cache_search(uds_sparse_cache *cache, uds_sparse_view *view,
+                                                  const uds_name *name, uint64_t below,
+                                                  uint64_t oldest, uint64_t *chapter,
+                                                  uint32_t *record_page);
+
+/*
+ * Search for a name in one chapter, whether it is skipped or not.
+ * UDS_OK, UDS_NOT_FOUND (not in this chapter), UDS_ERR_STATE (the chapter is not in the view).
+ */
+UDS_MUST_CHECK uds_status uds_sparse_cache_search_chapter(uds_sparse_cache *cache,
+                                                          uds_sparse_view *view,
+                                                          const uds_name *name, uint64_t chapter,
+                                                          uint32_t *record_page);
+
+/* A record was found in a chapter: it counts as used, and no zone skips it. */
+void uds_sparse_cache_hit(uds_sparse_cache *cache, uint64_t chapter);
+
+/* ---- loads: readers -------------------------------------------------------------------------------- */
+
+/*
+ * Perform the next queued load, wake the zones that wait for loads.  Several callers load different
+ * chapters at a time.
+ *
+ * volume  open; its port wakes zones
+ * oldest  of the window: an older chapter is not loaded, and replaced first
+ *
+ * UDS_OK         one was performed, or given up (its pages are damaged or cannot be read; counted)
+ * UDS_NOT_FOUND  there is none, or no entry can be filled now: the caller is woken when that changes
+ * UDS_STOPPED    the host asked to stop: the load waits again
+ */
+UDS_MUST_CHECK uds_status uds_sparse_cache_load(uds_sparse_cache *cache, uds_volume *volume,
+                                                uint64_t oldest);
+
+/* ---- statistics -------------------------------------------------------------------------------------- */
+
+typedef struct uds_sparse_statistics
+{
+	uint64_t chapters; /* that can be searched now */
+	uint64_t loads;    /* performed with success */
+	uint64_t failures; /* loads given up */
+	uint64_t drops;    /* requests that found the queue full */
+} uds_sparse_statistics;
+
+/* Any process, any time. */
+void uds_sparse_cache_statistics(const uds_sparse_cache *cache, uds_sparse_statistics *statistics);
+
+/* Walk the whole cache and check every invariant, while nobody uses it: UDS_OK or UDS_ERR_CORRUPT. */
+UDS_MUST_CHECK uds_status uds_sparse_cache_check(const uds_sparse_cache *cache);
+
+#pragma GCC visibility pop
+
+#endif
