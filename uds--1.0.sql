@@ -205,7 +205,7 @@ COMMENT ON COLUMN uds_zones.is_full IS 'waits for the chapter writer; what store
 COMMENT ON COLUMN uds_zones.requests IS 'requests answered';
 COMMENT ON COLUMN uds_zones.parked IS 'requests now that wait for a page or for room';
 COMMENT ON COLUMN uds_zones.rebalances IS 'times that it moved lists of the volume index to make room';
-COMMENT ON COLUMN uds_zones.longest_pause IS 'longest time that one such move took';
+COMMENT ON COLUMN uds_zones.longest_pause IS 'longest time that it stood still for the chapter writer, which saved the index';
 GRANT SELECT ON uds_zones TO pg_monitor;
 
 CREATE FUNCTION uds_settings_check()

@@ -372,6 +372,7 @@ main(int argc, char **argv)
 	posix_remove_directory(directory);
 	posix_host_init(&b.host, directory);
 	b.host.is_quiet = true;
+	b.host.memory = POSIX_MEMORY_SYSTEM;
 	if (uds_config_init(&b.config, memory_mb, structure, false, 1, 16 << 20, &error) != UDS_OK ||
 	    uds_config_sizes(&b.config, &sizes) != UDS_OK)
 		fatal("configuration", &error);

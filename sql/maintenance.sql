@@ -28,7 +28,7 @@ SELECT (SELECT value FROM uds_settings_check() WHERE item = 'window') = window_s
        (SELECT value FROM uds_settings_check() WHERE item = 'queue_memory') = queue_memory AS queue,
        (SELECT value FROM uds_settings_check() WHERE item = 'volume_file') >= volume_bytes AS volume
 	FROM uds_stats;
-SELECT item, value - 1 = current_setting('uds.zones')::int AS agrees FROM uds_settings_check() WHERE item = 'workers';
+SELECT item, value - 1 = current_setting('uds.zones')::int + current_setting('uds.read_workers')::int AS agrees FROM uds_settings_check() WHERE item = 'workers';
 SELECT max(value) FILTER (WHERE item = 'shared_memory') =
        sum(value) FILTER (WHERE item IN ('index_memory', 'cache_memory', 'queue_memory')) AS memory,
        max(value) FILTER (WHERE item = 'disk_space') =

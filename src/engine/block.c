@@ -86,7 +86,8 @@ check_config(const uds_config *config, uds_geometry *geometry)
 
 	if (status != UDS_OK)
 		return status;
-	if (config->zone_count == 0 || config->zone_count > UDS_ZONES_MAX)
+	if (config->zone_count == 0 || config->zone_count > UDS_ZONES_MAX ||
+	    config->reader_count > UDS_READERS_MAX)
 		return UDS_ERR_ARGUMENT;
 	/* A chapter number and a count of records share a word of the claims. */
 	if (geometry->records_per_chapter >= 1u << UDS_CLAIM_COUNT_BITS ||
@@ -292,7 +293,10 @@ uds_block_lay_out(uds_index *index, uds_port *port, const uds_config *config, bo
 	}
 	for (uint32_t i = 0; i < config->zone_count; i++)
 		lay_out_zone(index, i);
-	uds_page_cache_init(index->page_cache, layout.cache_pages, config->geometry.page_bytes);
+	uds_page_cache_init(index->page_cache,
+	                    layout.cache_pages,
+	                    config->geometry.page_bytes,
+	                    config->reader_count);
 	atomic_store_explicit(&index->bad_pages, 0, memory_order_relaxed);
 	atomic_store_explicit(&index->bad_pages_baseline, 0, memory_order_relaxed);
 	atomic_store_explicit(&index->reads_baseline, 0, memory_order_relaxed);
@@ -394,6 +398,53 @@ uds_block_fail(uds_index *index, uds_port *port, const char *reason)
 	uds_block_set_state(index, UDS_STATE_FAILED, reason);
 	uds_port_log(port, UDS_LOG_WARNING, "uds failed and is going to be rebuilt: %s", reason);
 	uds_port_wake(port, UDS_WORKER_WRITER);
+}
+
+void
+uds_block_open_volume(uds_index *index, uds_port *port, uds_volume *volume, const char *worker,
+                      uint32_t number)
+{
+	uds_error error = { 0 };
+	uds_status status;
+
+	if (volume->port != NULL)
+		uds_volume_close(volume);
+	*volume = (uds_volume){
+		.port = port,
+		.geometry = &index->geometry,
+		.slots = index->slots,
+		.nonce = &index->nonce,
+		.bad_pages = &index->bad_pages,
+	};
+	status = uds_volume_open(volume, UDS_FILE_READ, &error);
+	if (status != UDS_OK)
+		uds_port_log(port,
+		             UDS_LOG_WARNING,
+		             "%s %u cannot read the volume, records in it are not found: %s",
+		             worker,
+		             number,
+		             status == UDS_NOT_FOUND ? "there is no such file" : error.message);
+}
+
+void
+uds_block_leave(uds_index *index, uds_port *port, uint32_t number)
+{
+	atomic_store(&index->guests[number].is_inside, 0);
+	if (atomic_load(&index->zones_wanted) != 0)
+		uds_port_wake(port, UDS_WORKER_WRITER);
+}
+
+bool
+uds_block_enter(uds_index *index, uds_port *port, uint32_t number)
+{
+	uds_guest *guest = &index->guests[number];
+
+	atomic_store(&guest->is_inside, 1);
+	/* The writer asks first and looks then; one of both sees the other. */
+	if (atomic_load(&index->zones_wanted) == 0 && uds_state_executes(uds_index_state(index)))
+		return true;
+	uds_block_leave(index, port, number);
+	return false;
 }
 
 uint32_t

@@ -77,6 +77,19 @@ typedef struct uds_zone
 	_Alignas(UDS_CACHE_LINE) uds_zone_counters counters;
 } uds_zone;
 
+/*
+ * A worker that uses the block beside the zones: a reader or the triage worker.  It enters for a
+ * bounded time; the writer, which lays out the block and stops the zones, waits until it has left.
+ */
+typedef struct uds_guest
+{
+	_Alignas(UDS_CACHE_LINE) _Atomic uint32_t is_inside; /* atomic: seqcst, with zones_wanted */
+} uds_guest;
+
+/* Readers, then the triage worker. */
+#define UDS_GUEST_TRIAGE UDS_READERS_MAX
+#define UDS_GUESTS_MAX   (UDS_READERS_MAX + 1)
+
 #define UDS_REASON_WORDS 64
 
 struct uds_index
@@ -127,6 +140,8 @@ struct uds_index
 	size_t image_bytes;
 	uint16_t *writer_last_lists; /* index_pages */
 
+	_Atomic uint32_t readers_present; /* atomic: bit for each reader that is attached */
+	uds_guest guests[UDS_GUESTS_MAX];
 	uds_zone zones[UDS_ZONES_MAX];
 };
 
@@ -152,6 +167,23 @@ void uds_block_set_state(uds_index *index, uds_state state, const char *reason);
 
 /* Mark the index failed, log it, wake the writer. */
 void uds_block_fail(uds_index *index, uds_port *port, const char *reason);
+
+/*
+ * Open the volume for reading, for the block as it is laid out now; what was open is closed.  A
+ * volume that cannot be opened is logged; its pages then cannot be read.
+ *
+ * volume  a worker's own: all zero, or from this call
+ * worker  what it is called in the log, with its number
+ */
+void uds_block_open_volume(uds_index *index, uds_port *port, uds_volume *volume, const char *worker,
+                           uint32_t number);
+
+/*
+ * Enter the index as a guest: false when the writer has it or it does not execute requests; the
+ * guest is woken when that changes.  Every successful call has its leave.
+ */
+bool uds_block_enter(uds_index *index, uds_port *port, uint32_t guest);
+void uds_block_leave(uds_index *index, uds_port *port, uint32_t guest);
 
 /*
  * Positions in the open chapter n for a zone: claims up to a run.  Returns how many it got; 0 when

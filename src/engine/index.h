@@ -10,6 +10,7 @@
  *   writer worker              uds_writer_open .. uds_writer_work .. uds_writer_close | _detach
  *   zone worker z              uds_zone_attach .. { uds_zone_turn, uds_zone_execute,
  *                              uds_zone_advance } .. uds_zone_detach
+ *   reader n                   uds_reader_attach .. uds_reader_work .. uds_reader_detach
  *   anybody                    uds_index_state, uds_index_zone_of, uds_index_statistics
  *
  * The block must be zero before its first use; zero is the state UDS_STATE_NONE.  Calls of one
@@ -31,12 +32,17 @@ typedef struct uds_config
 	uds_geometry_parameters geometry;
 	uds_index_structure structure;
 	uint32_t zone_count;       /* 1..UDS_ZONES_MAX */
+	uint32_t reader_count;     /* 0..UDS_READERS_MAX; while none is there, zones read themselves */
 	uint64_t page_cache_bytes; /* rounded down to pages, at least UDS_PAGE_CACHE_PAGES_MIN */
 } uds_config;
 
 #define UDS_PAGE_CACHE_PAGES_MIN 16
+#define UDS_READERS_MAX          16
 
-/* Configuration of the product for the settings of that name. */
+_Static_assert(UDS_WORKER_READER == UDS_WORKER_ZONE + UDS_ZONES_MAX, "ids do not overlap");
+_Static_assert(UDS_WORKER_TRIAGE == UDS_WORKER_READER + UDS_READERS_MAX, "ids do not overlap");
+
+/* Configuration of the product for the settings of that name, without readers. */
 UDS_MUST_CHECK uds_status uds_config_init(uds_config *config, uint32_t memory_mb,
                                           uds_index_structure structure, bool is_sparse,
                                           uint32_t zone_count, uint64_t page_cache_bytes,
@@ -214,6 +220,35 @@ uint32_t uds_zone_parked(const uds_zone_worker *worker);
  * exit callback.
  */
 void uds_zone_detach(uds_zone_worker *worker);
+
+/* ---- reader ---------------------------------------------------------------------------------- */
+
+/* Process-local part of a reader: open files. */
+typedef struct uds_reader uds_reader;
+
+size_t uds_reader_size(void);
+
+/*
+ * Become reader number (< config.reader_count).  memory: uds_reader_size() bytes, 16-byte aligned,
+ * of the caller until detach.  Works in every state.
+ *
+ * UDS_ERR_INTERNAL  a predecessor died inside the engine: the index is marked failed, the writer
+ *                   rebuilds; the reader is attached nevertheless
+ */
+UDS_MUST_CHECK uds_status uds_reader_attach(void *memory, uds_index *index, uds_port *port,
+                                            uint32_t number, uds_reader **reader, uds_error *error);
+
+/*
+ * Perform some of the reads that are queued.
+ *
+ * UDS_OK         something was done: call again
+ * UDS_NOT_FOUND  nothing is queued: wait to be woken (UDS_WORKER_READER + number)
+ * UDS_PENDING    the writer has the index, or it does not execute requests now: the same
+ */
+UDS_MUST_CHECK uds_status uds_reader_work(uds_reader *reader);
+
+/* End of this reader: close files.  Never waits, never fails: fit for an exit callback. */
+void uds_reader_detach(uds_reader *reader);
 
 /* ---- chapter writer -------------------------------------------------------------------------- */
 

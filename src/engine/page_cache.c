@@ -3,17 +3,21 @@
  *
  * Life of a slot:
  *
- *   EMPTY --get--> QUEUED --serve--> READING --> VALID --replaced--> EMPTY
- *                                          \--> BAD   --last pin--> EMPTY (by the next look)
+ *   EMPTY --get--> READING --> VALID --replaced--> EMPTY
+ *                  |    ^  \--> BAD   --last pin--> EMPTY (by the next look)
+ *                  v    |
+ *                  QUEUED
  *
  * A slot that is pinned, queued or being read is never replaced.  chapter, page and next are
- * changed under the shard's mutex while the slot is in no use; state goes from QUEUED on without
- * it, by the one that serves.
+ * changed under the shard's mutex while the slot is in no use.  The state of a slot in READING is
+ * changed by one alone: the zone that asked for the page first, until it queues the read; then the
+ * one that takes it from the queue.
  */
 #include "page_cache.h"
 
 #define SHARDS_MAX          16
 #define SLOTS_PER_SHARD_MIN 16
+#define SERVES_MAX          8 /* reads of one call; the system is told of all of them at first */
 
 typedef enum page_state
 {
@@ -32,7 +36,7 @@ typedef struct page_slot
 	uint32_t queue_next;            /* lock: queue */
 	_Atomic uint32_t state;         /* atomic: page_state; VALID and BAD by release */
 	_Atomic uint32_t pins;          /* atomic: grows under the shard's mutex, or by the one that
-									* serves while the slot is QUEUED */
+									* serves while the slot is queued */
 	_Atomic uint32_t waiters;       /* atomic: bit for each zone to be woken */
 	_Atomic uint32_t is_referenced; /* atomic: relaxed */
 	uint32_t reserved;
@@ -53,11 +57,14 @@ struct uds_page_cache
 	uint32_t page_bytes;  /* const */
 	uint32_t shard_count; /* const: a power of two */
 	uint32_t head_mask;   /* const: heads of a shard - 1 */
+	uint32_t readers;     /* const: that may serve */
 	_Atomic uint64_t reads;
 	_Atomic uint32_t starved; /* atomic: bit for each zone that found no slot */
+	_Atomic uint32_t idle;    /* atomic: seqcst; bit for each reader that sleeps or is going to */
 	uds_port_mutex queue_mutex;
 	uint32_t queue_first; /* lock: queue */
 	uint32_t queue_last;  /* lock: queue */
+	uint32_t queue_count; /* lock: queue */
 	page_shard shards[SHARDS_MAX];
 	page_slot *slots; /* const: inside the block, like the next two */
 	uint32_t *heads;  /* lock: shard */
@@ -96,7 +103,7 @@ uds_page_cache_size(uint32_t pages, uint32_t page_bytes)
 }
 
 void
-uds_page_cache_init(uds_page_cache *cache, uint32_t pages, uint32_t page_bytes)
+uds_page_cache_init(uds_page_cache *cache, uint32_t pages, uint32_t page_bytes, uint32_t readers)
 {
 	uint8_t *memory = (uint8_t *) cache;
 	uint32_t shards = shards_for(pages);
@@ -105,12 +112,15 @@ uds_page_cache_init(uds_page_cache *cache, uint32_t pages, uint32_t page_bytes)
 	/* Field by field: anybody may read the number of reads meanwhile. */
 	atomic_store_explicit(&cache->reads, 0, memory_order_relaxed);
 	atomic_store_explicit(&cache->starved, 0, memory_order_relaxed);
+	atomic_store_explicit(&cache->idle, 0, memory_order_relaxed);
+	cache->readers = readers;
 	cache->page_count = pages;
 	cache->page_bytes = page_bytes;
 	cache->shard_count = shards;
 	cache->head_mask = heads - 1;
 	cache->queue_first = UDS_PAGE_SLOT_NONE;
 	cache->queue_last = UDS_PAGE_SLOT_NONE;
+	cache->queue_count = 0;
 	uds_port_mutex_init(&cache->queue_mutex);
 	memory += UDS_ALIGN(sizeof(uds_page_cache), UDS_CACHE_LINE);
 	cache->slots = (page_slot *) memory;
@@ -152,6 +162,92 @@ data_of(uds_page_cache *cache, uint32_t slot)
 	return cache->pages + (size_t) slot * cache->page_bytes;
 }
 
+static void
+wake_zones(uds_port *port, uint32_t zones)
+{
+	for (uint32_t zone = 0; zones != 0; zone++, zones >>= 1)
+	{
+		if ((zones & 1) != 0)
+			uds_port_wake(port, UDS_WORKER_ZONE + zone);
+	}
+}
+
+/* ---- readers ---------------------------------------------------------------------------------- */
+
+void
+uds_page_cache_set_idle(uds_page_cache *cache, uint32_t reader, bool is_idle)
+{
+	uint32_t bit = 1u << reader;
+
+	if (is_idle)
+		atomic_fetch_or(&cache->idle, bit);
+	else if ((atomic_load_explicit(&cache->idle, memory_order_relaxed) & bit) != 0)
+		atomic_fetch_and(&cache->idle, ~bit);
+}
+
+void
+uds_page_cache_wake_reader(uds_page_cache *cache, uds_port *port)
+{
+	uint32_t idle = atomic_load(&cache->idle);
+
+	while (idle != 0)
+	{
+		uint32_t bit = idle & -idle;
+
+		if ((atomic_fetch_and(&cache->idle, ~bit) & bit) != 0)
+		{
+			uds_port_wake(port, UDS_WORKER_READER + (uint32_t) __builtin_ctz(bit));
+			return;
+		}
+		idle = atomic_load(&cache->idle);
+	}
+}
+
+static void
+push_read(uds_page_cache *cache, uint32_t number)
+{
+	page_slot *slot = &cache->slots[number];
+
+	uds_port_mutex_lock(&cache->queue_mutex);
+	atomic_store_explicit(&slot->state, PAGE_QUEUED, memory_order_relaxed);
+	slot->queue_next = UDS_PAGE_SLOT_NONE;
+	if (cache->queue_first == UDS_PAGE_SLOT_NONE)
+		cache->queue_first = number;
+	else
+		cache->slots[cache->queue_last].queue_next = number;
+	cache->queue_last = number;
+	cache->queue_count++;
+	uds_port_mutex_unlock(&cache->queue_mutex);
+}
+
+/* Take a fair part of the queue: the slots, then in READING and pinned once more. */
+static uint32_t
+pop_reads(uds_page_cache *cache, uint32_t numbers[SERVES_MAX])
+{
+	uint32_t count = 0;
+	uint32_t fair;
+
+	uds_port_mutex_lock(&cache->queue_mutex);
+	fair = cache->queue_count / UDS_MAX(cache->readers, 1u);
+	fair = UDS_MIN(UDS_MAX(fair, 1u), (uint32_t) SERVES_MAX);
+	while (count < fair && cache->queue_first != UDS_PAGE_SLOT_NONE)
+	{
+		page_slot *slot = &cache->slots[cache->queue_first];
+
+		numbers[count++] = cache->queue_first;
+		cache->queue_first = slot->queue_next;
+		cache->queue_count--;
+		/* Pinned until the waiters are taken: a slot that went to another page in between would
+		 * lose those of that page. */
+		atomic_fetch_add(&slot->pins, 1);
+		atomic_store_explicit(&slot->state, PAGE_READING, memory_order_relaxed);
+	}
+	uds_port_mutex_unlock(&cache->queue_mutex);
+	return count;
+}
+
+/* ---- slots ------------------------------------------------------------------------------------ */
+
 /* Take a slot out of its chain.  Caller holds the shard's mutex. */
 static void
 unlink_slot(uds_page_cache *cache, page_shard *shard, uint32_t number)
@@ -188,22 +284,12 @@ find_victim(uds_page_cache *cache, page_shard *shard)
 	return UDS_PAGE_SLOT_NONE;
 }
 
-static void
-push_read(uds_page_cache *cache, uint32_t number)
-{
-	uds_port_mutex_lock(&cache->queue_mutex);
-	cache->slots[number].queue_next = UDS_PAGE_SLOT_NONE;
-	if (cache->queue_first == UDS_PAGE_SLOT_NONE)
-		cache->queue_first = number;
-	else
-		cache->slots[cache->queue_last].queue_next = number;
-	cache->queue_last = number;
-	uds_port_mutex_unlock(&cache->queue_mutex);
-}
-
-/* Take a free slot for a page and queue its read.  Caller holds the shard's mutex. */
+/*
+ * Take a free slot for a page: UDS_OK, and the slot is in READING; or UDS_OVERFLOW.  Caller holds
+ * the shard's mutex.
+ */
 static uds_status
-start_read(uds_page_cache *cache, page_shard *shard, uint64_t chapter, uint32_t page, uint32_t zone,
+claim_slot(uds_page_cache *cache, page_shard *shard, uint64_t chapter, uint32_t page, uint32_t zone,
            uint32_t *found)
 {
 	uint32_t number = find_victim(cache, shard);
@@ -227,16 +313,15 @@ start_read(uds_page_cache *cache, page_shard *shard, uint64_t chapter, uint32_t 
 	atomic_store_explicit(&slot->waiters, 1u << zone, memory_order_relaxed);
 	atomic_store_explicit(&slot->pins, 1, memory_order_relaxed);
 	atomic_store_explicit(&slot->is_referenced, 0, memory_order_relaxed);
-	atomic_store_explicit(&slot->state, PAGE_QUEUED, memory_order_relaxed);
-	push_read(cache, number);
+	atomic_store_explicit(&slot->state, PAGE_READING, memory_order_relaxed);
 	*found = number;
-	return UDS_PENDING;
+	return UDS_OK;
 }
 
 /* Join a slot that has the page already.  Caller holds the shard's mutex. */
 static uds_status
 join_slot(uds_page_cache *cache, page_shard *shard, uint32_t number, uint32_t zone,
-          const uint8_t **data)
+          uds_page *result)
 {
 	page_slot *slot = &cache->slots[number];
 	uint32_t state;
@@ -251,37 +336,81 @@ join_slot(uds_page_cache *cache, page_shard *shard, uint32_t number, uint32_t zo
 		return UDS_NOT_FOUND;
 	}
 	atomic_fetch_add_explicit(&slot->pins, 1, memory_order_relaxed);
+	result->slot = number;
 	if (state != PAGE_VALID)
 		return UDS_PENDING;
 	atomic_store_explicit(&slot->is_referenced, 1, memory_order_relaxed);
-	*data = data_of(cache, number);
+	result->data = data_of(cache, number);
+	result->was_there = true;
 	return UDS_OK;
 }
 
+/* ---- reads ------------------------------------------------------------------------------------ */
+
+/* The read of a slot in READING has ended: tell who waits for it, except own_zones. */
+static void
+end_read(uds_page_cache *cache, uds_port *port, uint32_t number, uds_status status,
+         uint32_t own_zones)
+{
+	page_slot *slot = &cache->slots[number];
+
+	atomic_fetch_add_explicit(&cache->reads, 1, memory_order_relaxed);
+	atomic_store(&slot->state, status == UDS_OK ? PAGE_VALID : PAGE_BAD);
+	wake_zones(port, atomic_exchange(&slot->waiters, 0) & ~own_zones);
+}
+
+/* Read a page into the claimed slot if the system has it in memory, else queue the read. */
+static uds_status
+read_or_queue(uds_page_cache *cache, uds_volume *volume, uint32_t zone, uds_page *result)
+{
+	page_slot *slot = &cache->slots[result->slot];
+	uint8_t *data = data_of(cache, result->slot);
+	uds_status status = UDS_PENDING;
+
+	if (volume != NULL)
+		status = uds_volume_read_cached_page(volume, slot->chapter, slot->page, data);
+	if (status == UDS_PENDING)
+	{
+		push_read(cache, result->slot);
+		if (volume != NULL)
+			uds_page_cache_wake_reader(cache, volume->port);
+		return UDS_PENDING;
+	}
+	end_read(cache, volume->port, result->slot, status, 1u << zone);
+	if (status == UDS_OK)
+	{
+		result->data = data;
+		return UDS_OK;
+	}
+	uds_page_cache_release(cache, volume->port, result->slot);
+	result->slot = UDS_PAGE_SLOT_NONE;
+	return UDS_NOT_FOUND;
+}
+
 uds_status
-uds_page_cache_get(uds_page_cache *cache, uint64_t chapter, uint32_t page, uint32_t zone,
-                   uint32_t *found, const uint8_t **data)
+uds_page_cache_get(uds_page_cache *cache, uds_volume *volume, uint64_t chapter, uint32_t page,
+                   uint32_t zone, uds_page *result)
 {
 	uint64_t hash = hash_of(chapter, page);
 	page_shard *shard = &cache->shards[hash & (cache->shard_count - 1)];
+	bool is_new;
 	uds_status status;
 	uint32_t number;
 
-	*found = UDS_PAGE_SLOT_NONE;
+	*result = (uds_page){ .slot = UDS_PAGE_SLOT_NONE };
 	uds_port_mutex_lock(&shard->mutex);
 	number = *head_of(cache, shard, hash);
 	while (number != UDS_PAGE_SLOT_NONE &&
 	       (cache->slots[number].chapter != chapter || cache->slots[number].page != page))
 		number = cache->slots[number].next;
-	if (number == UDS_PAGE_SLOT_NONE)
-		status = start_read(cache, shard, chapter, page, zone, found);
+	is_new = number == UDS_PAGE_SLOT_NONE;
+	if (is_new)
+		status = claim_slot(cache, shard, chapter, page, zone, &result->slot);
 	else
-	{
-		status = join_slot(cache, shard, number, zone, data);
-		if (status != UDS_NOT_FOUND)
-			*found = number;
-	}
+		status = join_slot(cache, shard, number, zone, result);
 	uds_port_mutex_unlock(&shard->mutex);
+	if (is_new && status == UDS_OK)
+		return read_or_queue(cache, volume, zone, result);
 	return status;
 }
 
@@ -299,16 +428,6 @@ uds_page_cache_poll(uds_page_cache *cache, uint32_t number, const uint8_t **data
 	return UDS_OK;
 }
 
-static void
-wake_zones(uds_port *port, uint32_t zones)
-{
-	for (uint32_t zone = 0; zones != 0; zone++, zones >>= 1)
-	{
-		if ((zones & 1) != 0)
-			uds_port_wake(port, UDS_WORKER_ZONE + zone);
-	}
-}
-
 void
 uds_page_cache_release(uds_page_cache *cache, uds_port *port, uint32_t number)
 {
@@ -320,28 +439,25 @@ uds_page_cache_release(uds_page_cache *cache, uds_port *port, uint32_t number)
 uds_status
 uds_page_cache_serve(uds_page_cache *cache, uds_volume *volume)
 {
-	page_slot *slot;
-	uint32_t number;
-	uds_status status;
+	uint32_t numbers[SERVES_MAX];
+	uint32_t count = pop_reads(cache, numbers);
 
-	uds_port_mutex_lock(&cache->queue_mutex);
-	number = cache->queue_first;
-	if (number != UDS_PAGE_SLOT_NONE)
-		cache->queue_first = cache->slots[number].queue_next;
-	uds_port_mutex_unlock(&cache->queue_mutex);
-	if (number == UDS_PAGE_SLOT_NONE)
+	if (count == 0)
 		return UDS_NOT_FOUND;
-	slot = &cache->slots[number];
-	/* Pinned until the waiters are taken: a slot that went to another page in between would lose
-	 * those of that page. */
-	atomic_fetch_add(&slot->pins, 1);
-	atomic_store_explicit(&slot->state, PAGE_READING, memory_order_relaxed);
-	atomic_fetch_add_explicit(&cache->reads, 1, memory_order_relaxed);
-	status = uds_volume_read_page(volume, slot->chapter, slot->page, data_of(cache, number));
-	atomic_store(&slot->state, status == UDS_OK ? PAGE_VALID : PAGE_BAD);
-	wake_zones(volume->port, atomic_exchange(&slot->waiters, 0));
-	/* Who waited may have given up: then it is this that makes the slot free. */
-	uds_page_cache_release(cache, volume->port, number);
+	for (uint32_t i = 0; i < count && count > 1; i++)
+		uds_volume_prefetch_page(volume,
+		                         cache->slots[numbers[i]].chapter,
+		                         cache->slots[numbers[i]].page);
+	for (uint32_t i = 0; i < count; i++)
+	{
+		page_slot *slot = &cache->slots[numbers[i]];
+		uds_status status =
+			uds_volume_read_page(volume, slot->chapter, slot->page, data_of(cache, numbers[i]));
+
+		end_read(cache, volume->port, numbers[i], status, 0);
+		/* Who waited may have given up: then it is this that makes the slot free. */
+		uds_page_cache_release(cache, volume->port, numbers[i]);
+	}
 	return UDS_OK;
 }
 

@@ -54,10 +54,16 @@ UDS_MUST_CHECK bool uds_port_should_stop(uds_port *port);
 
 /* ---- workers ---------------------------------------------------------------------------- */
 
-/* A worker that can be woken: the chapter writer, or UDS_WORKER_ZONE + number of the zone. */
+/*
+ * A worker that can be woken: the chapter writer, UDS_WORKER_ZONE + number of the zone,
+ * UDS_WORKER_READER + number of the reader, the triage worker.
+ */
 typedef uint32_t uds_worker_id;
 #define UDS_WORKER_WRITER 0u
 #define UDS_WORKER_ZONE   1u
+#define UDS_WORKER_READER 17u
+#define UDS_WORKER_TRIAGE 33u
+#define UDS_WORKER_COUNT  34u
 
 /* Wake a worker: its uds_port_wait, now or the next time, returns at once.  Never blocks. */
 void uds_port_wake(uds_port *port, uds_worker_id worker);
@@ -105,6 +111,13 @@ void uds_port_file_close(uds_port *port, uds_port_file *file);
 UDS_MUST_CHECK uds_status uds_port_file_read(uds_port *port, uds_port_file *file, void *buffer,
                                              size_t bytes, uint64_t offset, size_t *read,
                                              uds_error *error);
+/*
+ * Read exactly bytes at offset if the system has them in memory.  Never waits for a device.
+ * UDS_OK, or UDS_PENDING: they are not in memory, the system cannot tell, the file ends earlier, or
+ * they cannot be read.  uds_port_file_read tells.
+ */
+UDS_MUST_CHECK uds_status uds_port_file_read_cached(uds_port *port, uds_port_file *file,
+                                                    void *buffer, size_t bytes, uint64_t offset);
 /* Write all of bytes at offset, or fail; how much of it was written is then unknown. */
 UDS_MUST_CHECK uds_status uds_port_file_write(uds_port *port, uds_port_file *file,
                                               const void *buffer, size_t bytes, uint64_t offset,

@@ -174,8 +174,11 @@ static uds_status
 fetch_page(replay *state, uint64_t chapter, uint32_t page, uint32_t *slot, const uint8_t **data)
 {
 	uds_page_cache *cache = state->index->page_cache;
-	uds_status status = uds_page_cache_get(cache, chapter, page, 0, slot, data);
+	uds_page found;
+	uds_status status = uds_page_cache_get(cache, state->volume, chapter, page, 0, &found);
 
+	*slot = found.slot;
+	*data = found.data;
 	while (status == UDS_PENDING)
 	{
 		if (uds_page_cache_serve(cache, state->volume) != UDS_OK)

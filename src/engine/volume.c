@@ -216,31 +216,17 @@ report_bad_page(uds_volume *volume, uds_chapter_slot *slot, uint64_t chapter, ui
 		             reason);
 }
 
-uds_status
-uds_volume_read_page(uds_volume *volume, uint64_t chapter, uint32_t page, uint8_t *buffer)
+/*
+ * Judge the page in buffer, which was read with a status while the slot is said to have held its
+ * chapter in a generation.
+ */
+static uds_status
+check_page(uds_volume *volume, uint64_t chapter, uint32_t generation, uint32_t page,
+           const uint8_t *buffer, uds_status status, const uds_error *error)
 {
-	const uds_geometry *geometry = volume->geometry;
-	uint32_t physical = uds_geometry_physical_chapter(geometry, chapter);
+	uint32_t physical = uds_geometry_physical_chapter(volume->geometry, chapter);
 	uds_chapter_slot *slot = &volume->slots[physical];
-	uint32_t generation;
-	uds_status status;
-	uds_error error = { 0 };
 
-	if (atomic_load_explicit(&slot->chapter, memory_order_acquire) != chapter)
-		return UDS_NOT_FOUND;
-	generation = atomic_load_explicit(&slot->generation, memory_order_relaxed);
-	if (volume->file == NULL)
-		status = uds_error_set(&error, UDS_ERR_IO, 0, "volume is not open");
-	else
-		status = uds_port_file_read(volume->port,
-		                            volume->file,
-		                            buffer,
-		                            geometry->parameters.page_bytes,
-		                            page_offset(geometry, physical, page),
-		                            NULL,
-		                            &error);
-	if (status == UDS_NOT_FOUND)
-		status = uds_error_set(&error, UDS_ERR_CORRUPT, 0, "file is too short");
 	if (status == UDS_OK)
 		status = uds_volume_verify_page(volume, buffer, chapter, generation, page);
 	if (status == UDS_OK)
@@ -253,8 +239,77 @@ uds_volume_read_page(uds_volume *volume, uint64_t chapter, uint32_t page, uint8_
 	                slot,
 	                chapter,
 	                page,
-	                error.message[0] != '\0' ? error.message : "checksum or structure is wrong");
+	                error != NULL ? error->message : "checksum or structure is wrong");
 	return status;
+}
+
+uds_status
+uds_volume_read_page(uds_volume *volume, uint64_t chapter, uint32_t page, uint8_t *buffer)
+{
+	const uds_geometry *geometry = volume->geometry;
+	uint32_t physical = uds_geometry_physical_chapter(geometry, chapter);
+	uds_chapter_slot *slot = &volume->slots[physical];
+	uint32_t generation;
+	uds_status status;
+	uds_error error;
+
+	if (atomic_load_explicit(&slot->chapter, memory_order_acquire) != chapter)
+		return UDS_NOT_FOUND;
+	generation = atomic_load_explicit(&slot->generation, memory_order_relaxed);
+	memset(&error, 0, sizeof(error));
+	if (volume->file == NULL)
+		status = uds_error_set(&error, UDS_ERR_IO, 0, "volume is not open");
+	else
+		status = uds_port_file_read(volume->port,
+		                            volume->file,
+		                            buffer,
+		                            geometry->parameters.page_bytes,
+		                            page_offset(geometry, physical, page),
+		                            NULL,
+		                            &error);
+	if (status == UDS_NOT_FOUND)
+		status = uds_error_set(&error, UDS_ERR_CORRUPT, 0, "file is too short");
+	return check_page(volume,
+	                  chapter,
+	                  generation,
+	                  page,
+	                  buffer,
+	                  status,
+	                  status == UDS_OK ? NULL : &error);
+}
+
+uds_status
+uds_volume_read_cached_page(uds_volume *volume, uint64_t chapter, uint32_t page, uint8_t *buffer)
+{
+	const uds_geometry *geometry = volume->geometry;
+	uint32_t physical = uds_geometry_physical_chapter(geometry, chapter);
+	uds_chapter_slot *slot = &volume->slots[physical];
+	uint32_t generation;
+
+	if (atomic_load_explicit(&slot->chapter, memory_order_acquire) != chapter)
+		return UDS_NOT_FOUND;
+	generation = atomic_load_explicit(&slot->generation, memory_order_relaxed);
+	if (volume->file == NULL ||
+	    uds_port_file_read_cached(volume->port,
+	                              volume->file,
+	                              buffer,
+	                              geometry->parameters.page_bytes,
+	                              page_offset(geometry, physical, page)) != UDS_OK)
+		return UDS_PENDING;
+	return check_page(volume, chapter, generation, page, buffer, UDS_OK, NULL);
+}
+
+void
+uds_volume_prefetch_page(uds_volume *volume, uint64_t chapter, uint32_t page)
+{
+	const uds_geometry *geometry = volume->geometry;
+	uint32_t physical = uds_geometry_physical_chapter(geometry, chapter);
+
+	if (volume->file != NULL)
+		uds_port_file_prefetch(volume->port,
+		                       volume->file,
+		                       page_offset(geometry, physical, page),
+		                       geometry->parameters.page_bytes);
 }
 
 uds_status

@@ -148,6 +148,16 @@ UDS_MUST_CHECK uds_status uds_volume_read_seal(uds_volume *volume, uint32_t phys
 UDS_MUST_CHECK uds_status uds_volume_read_page(uds_volume *volume, uint64_t chapter, uint32_t page,
                                                uint8_t *buffer);
 
+/*
+ * The same, if the system has the page in memory.  UDS_PENDING: it has not, or cannot tell, and
+ * nothing is known; uds_volume_read_page tells.
+ */
+UDS_MUST_CHECK uds_status uds_volume_read_cached_page(uds_volume *volume, uint64_t chapter,
+                                                      uint32_t page, uint8_t *buffer);
+
+/* A hint that a page will be read soon. */
+void uds_volume_prefetch_page(uds_volume *volume, uint64_t chapter, uint32_t page);
+
 /* Verify a page in memory against what its place and number demand. */
 UDS_MUST_CHECK uds_status uds_volume_verify_page(const uds_volume *volume, const uint8_t *page,
                                                  uint64_t chapter, uint32_t generation,

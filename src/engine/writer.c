@@ -54,6 +54,14 @@ wake_zones(uds_writer *writer)
 }
 
 static void
+wake_guests(uds_writer *writer)
+{
+	for (uint32_t i = 0; i < writer->config.reader_count; i++)
+		uds_port_wake(writer->port, UDS_WORKER_READER + i);
+	uds_port_wake(writer->port, UDS_WORKER_TRIAGE);
+}
+
+static void
 give_zones(uds_writer *writer)
 {
 	uds_index *index = writer->index;
@@ -71,9 +79,25 @@ give_zones(uds_writer *writer)
 	atomic_store(&index->zones_wanted, 0);
 	writer->has_zones = false;
 	wake_zones(writer);
+	wake_guests(writer);
 }
 
-/* Take all zones; each worker lets go at its next request boundary.  UDS_OK or UDS_STOPPED. */
+/* Wait until a guest has left, or its successor has found what it left behind. */
+static uds_status
+wait_for_guest(uds_writer *writer, uint32_t guest)
+{
+	while (atomic_load(&writer->index->guests[guest].is_inside) != 0)
+	{
+		if (uds_port_wait(writer->port, WAIT_MS) != UDS_OK)
+			return UDS_STOPPED;
+	}
+	return UDS_OK;
+}
+
+/*
+ * Take all zones; each worker lets go at its next request boundary.  No guest is inside then, and
+ * none enters.  UDS_OK or UDS_STOPPED.
+ */
 static uds_status
 take_zones(uds_writer *writer)
 {
@@ -97,6 +121,14 @@ take_zones(uds_writer *writer)
 				give_zones(writer);
 				return UDS_STOPPED;
 			}
+		}
+	}
+	for (uint32_t i = 0; i < UDS_GUESTS_MAX; i++)
+	{
+		if (wait_for_guest(writer, i) != UDS_OK)
+		{
+			give_zones(writer);
+			return UDS_STOPPED;
 		}
 	}
 	writer->has_zones = true;
@@ -322,6 +354,24 @@ make_identity(uds_writer *writer, uds_error *error)
 	return UDS_OK;
 }
 
+/*
+ * A save of a time that this host does not know, or perhaps of one: control was written after it.
+ * It would bring back records that never were, and lead to chapters that are dropped.
+ */
+static void
+drop_future_save(uds_writer *writer)
+{
+	uds_control *control = &writer->control;
+
+	if (control->valid_save == UDS_NO_SAVE || uds_port_stamp_is_past(writer->port, &control->stamp))
+		return;
+	uds_port_log(writer->port,
+	             UDS_LOG_WARNING,
+	             "save %llu is not in this server's past and is not used",
+	             (unsigned long long) control->save_number);
+	control->valid_save = UDS_NO_SAVE;
+}
+
 /* Open the files that control describes, under the next generation. */
 static uds_status
 open_files(uds_writer *writer, uds_error *error)
@@ -344,6 +394,7 @@ open_files(uds_writer *writer, uds_error *error)
 	if (status != UDS_OK)
 		return status;
 	writer->is_clean = writer->control.state == UDS_CONTROL_CLEAN;
+	drop_future_save(writer);
 	writer->control.generation++;
 	status = write_control(writer, UDS_CONTROL_RUNNING, error);
 	if (status != UDS_OK)

@@ -18,7 +18,7 @@
 #define PARKED_HEADS    4096 /* hash chains of parked requests; a power of two */
 #define PREFETCH_AHEAD  10   /* requests between the prefetch for a name and its lookup */
 #define BESIDE_AHEAD    4    /* the same for what is found through the first lines */
-#define SERVES_PER_TURN 64   /* page reads of one uds_zone_advance */
+#define SERVES_PER_TURN 32   /* pieces of the read queue that one uds_zone_advance serves */
 
 /* uds_request.stage: what is known from an earlier run. */
 #define STAGE_START       0
@@ -232,14 +232,18 @@ get_page(uds_zone_worker *worker, uds_request *request, uint32_t page, const uin
 		status = uds_page_cache_poll(cache, request->page_slot, data);
 	else
 	{
+		uds_page found;
+
 		status = uds_page_cache_get(cache,
+		                            &worker->volume,
 		                            request->chapter,
 		                            page,
 		                            worker->number,
-		                            &request->page_slot,
-		                            data);
-		bump(status == UDS_OK ? &worker->zone->counters.cache_hits
-		                      : &worker->zone->counters.cache_misses);
+		                            &found);
+		request->page_slot = found.slot;
+		*data = found.data;
+		bump(found.was_there ? &worker->zone->counters.cache_hits
+		                     : &worker->zone->counters.cache_misses);
 	}
 	if (status == UDS_NOT_FOUND)
 		drop_page(worker, request);
@@ -807,27 +811,8 @@ restart_parked(uds_zone_worker *worker)
 static void
 adopt_block(uds_zone_worker *worker, uint64_t epoch)
 {
-	uds_index *index = worker->index;
-	uds_error error;
-	uds_status status;
-
 	restart_parked(worker);
-	uds_volume_close(&worker->volume);
-	worker->volume = (uds_volume){
-		.port = worker->port,
-		.geometry = &index->geometry,
-		.slots = index->slots,
-		.nonce = &index->nonce,
-		.bad_pages = &index->bad_pages,
-	};
-	error.message[0] = '\0';
-	status = uds_volume_open(&worker->volume, UDS_FILE_READ, &error);
-	if (status != UDS_OK)
-		uds_port_log(worker->port,
-		             UDS_LOG_WARNING,
-		             "zone %u cannot read the volume, records in it are not found: %s",
-		             worker->number,
-		             status == UDS_NOT_FOUND ? "there is no such file" : error.message);
+	uds_block_open_volume(worker->index, worker->port, &worker->volume, "zone", worker->number);
 	worker->epoch = epoch;
 }
 
@@ -986,6 +971,23 @@ run_waiting(uds_zone_worker *worker, bool *has_progress)
 	return status;
 }
 
+/* Read for the zones while no reader is there; true when something was read. */
+static bool
+serve_reads(uds_zone_worker *worker)
+{
+	bool has_progress = false;
+
+	if (atomic_load_explicit(&worker->index->readers_present, memory_order_relaxed) != 0)
+		return false;
+	for (int i = 0; i < SERVES_PER_TURN; i++)
+	{
+		if (uds_page_cache_serve(worker->index->page_cache, &worker->volume) != UDS_OK)
+			break;
+		has_progress = true;
+	}
+	return has_progress;
+}
+
 uds_status
 uds_zone_advance(uds_zone_worker *worker, uds_request **finished)
 {
@@ -999,12 +1001,8 @@ uds_zone_advance(uds_zone_worker *worker, uds_request **finished)
 	status = close_as_wanted(worker);
 	if (status == UDS_OK && worker->reading.first != NULL)
 	{
-		for (int i = 0; i < SERVES_PER_TURN; i++)
-		{
-			if (uds_page_cache_serve(worker->index->page_cache, &worker->volume) != UDS_OK)
-				break;
+		if (serve_reads(worker))
 			has_progress = true;
-		}
 		status = run_reading(worker, &has_progress);
 	}
 	if (status == UDS_OK && worker->waiting.first != NULL)

@@ -12,9 +12,11 @@
 
 #include <fcntl.h>
 #include <sys/stat.h>
+#include <sys/uio.h>
 #include <time.h>
 #include <unistd.h>
 
+#include "access/timeline.h"
 #include "access/xlog.h"
 #include "common/file_perm.h"
 #include "miscadmin.h"
@@ -23,6 +25,7 @@
 #include "storage/lwlock.h"
 #include "storage/pmsignal.h"
 #include "storage/procsignal.h"
+#include "utils/memutils.h"
 
 #include "../engine/crc32c.h"
 #include "compat.h"
@@ -370,6 +373,18 @@ uds_port_file_read(uds_port *port, uds_port_file *file, void *buffer, size_t byt
 }
 
 uds_status
+uds_port_file_read_cached(uds_port *port, uds_port_file *file, void *buffer, size_t bytes,
+                          uint64_t offset)
+{
+	struct iovec vector = { .iov_base = buffer, .iov_len = bytes };
+
+	/* A file system that does not know the flag fails each time: as if nothing were in memory. */
+	return preadv2(file->fd, &vector, 1, (off_t) offset, RWF_NOWAIT) == (ssize_t) bytes
+	           ? UDS_OK
+	           : UDS_PENDING;
+}
+
+uds_status
 uds_port_file_write(uds_port *port, uds_port_file *file, const void *buffer, size_t bytes,
                     uint64_t offset, uds_error *error)
 {
@@ -589,13 +604,50 @@ uds_port_stamp(uds_port *port)
 	return stamp;
 }
 
+/*
+ * Timelines of this server, the present one first; read once, since it does not change while the
+ * server runs.  When it cannot be read, the past is empty, and the next call tries again.
+ */
+static List *
+udspg_port_history(void)
+{
+	static List *volatile history = NIL;
+	udspg_port_guard guard = udspg_port_guard_enter();
+
+	if (history != NIL)
+		return history;
+	PG_TRY();
+	{
+		MemoryContextSwitchTo(TopMemoryContext);
+		history = readTimeLineHistory(GetWALInsertionTimeLine());
+		MemoryContextSwitchTo(guard.context);
+	}
+	PG_CATCH();
+	{
+		udspg_port_guard_caught(&guard);
+	}
+	PG_END_TRY();
+	return history;
+}
+
 bool
 uds_port_stamp_is_past(uds_port *port, const uds_stamp *stamp)
 {
 	udspg_port_mark mark;
 
+	ListCell *cell;
+
 	memcpy(&mark, stamp->bytes, sizeof(mark));
-	return mark.timeline <= GetWALInsertionTimeLine() && mark.lsn <= GetXLogInsertRecPtr();
+	foreach(cell, udspg_port_history())
+	{
+		const TimeLineHistoryEntry *entry = lfirst(cell);
+
+		if (entry->tli != mark.timeline)
+			continue;
+		/* A position is the end of what had been written. */
+		return mark.lsn <= (entry->end != InvalidXLogRecPtr ? entry->end : GetXLogInsertRecPtr());
+	}
+	return false;
 }
 
 uint64_t

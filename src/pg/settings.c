@@ -17,6 +17,7 @@ int udspg_max_sessions = UDSPG_MAX_SESSIONS_DEFAULT;
 int udspg_memory = UDSPG_MEMORY_DEFAULT;
 int udspg_page_cache = UDSPG_PAGE_CACHE_DEFAULT;
 int udspg_queue_size = UDSPG_QUEUE_SIZE_DEFAULT;
+int udspg_read_workers = UDSPG_READ_WORKERS_DEFAULT;
 int udspg_shutdown_timeout = UDSPG_SHUTDOWN_TIMEOUT_DEFAULT;
 double udspg_spin_time = UDSPG_SPIN_TIME_DEFAULT;
 int udspg_wait_timeout = UDSPG_WAIT_TIMEOUT_DEFAULT;
@@ -131,6 +132,19 @@ udspg_settings_define(void)
 		NULL,
 		NULL,
 		NULL);
+	DefineCustomIntVariable("uds.read_workers",
+	                        "Sets the number of workers that read pages of the volume.",
+	                        "Each needs one of max_worker_processes.  More of them have more "
+	                        "reads under way at a time.",
+	                        &udspg_read_workers,
+	                        UDSPG_READ_WORKERS_DEFAULT,
+	                        UDSPG_READ_WORKERS_MIN,
+	                        UDS_READERS_MAX,
+	                        PGC_POSTMASTER,
+	                        0,
+	                        NULL,
+	                        NULL,
+	                        NULL);
 	DefineCustomIntVariable(
 		"uds.shutdown_timeout",
 		"Sets the longest time to save the index when the server stops.",

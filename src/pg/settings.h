@@ -22,6 +22,9 @@
 #define UDSPG_QUEUE_SIZE_MIN     8
 #define UDSPG_QUEUE_SIZE_MAX     (16 * 1024)
 
+#define UDSPG_READ_WORKERS_DEFAULT 1 /* the upper limit is the engine's */
+#define UDSPG_READ_WORKERS_MIN     1
+
 #define UDSPG_SHUTDOWN_TIMEOUT_DEFAULT 30 /* s */
 #define UDSPG_SHUTDOWN_TIMEOUT_MIN     0
 #define UDSPG_SHUTDOWN_TIMEOUT_MAX     (24 * 60 * 60)
@@ -39,9 +42,10 @@
 extern char *udspg_directory;
 extern int udspg_index_structure; /* uds_index_structure */
 extern int udspg_max_sessions;
-extern int udspg_memory;           /* MB */
-extern int udspg_page_cache;       /* kB */
-extern int udspg_queue_size;       /* kB, of a session in one direction */
+extern int udspg_memory;     /* MB */
+extern int udspg_page_cache; /* kB */
+extern int udspg_queue_size; /* kB, of a session in one direction */
+extern int udspg_read_workers;
 extern int udspg_shutdown_timeout; /* s */
 extern double udspg_spin_time;     /* ms */
 extern int udspg_wait_timeout;     /* ms, 0 = none */

@@ -244,23 +244,20 @@ put_disk(ReturnSetInfo *result, const needs *needs, const server_room *room)
 static void
 put_workers(ReturnSetInfo *result)
 {
-	int needed = UDS_WORKER_ZONE + udspg_zones;
-	int running = 0;
+	int needed = udspg_workers_wanted();
+	int running = udspg_workers_running();
 	int slots = udspg_shared_header->slot_count;
 	bool should_run = udspg_index() != NULL && !RecoveryInProgress();
 
-	for (int worker = 0; worker < needed; worker++)
-	{
-		if (udspg_worker_pid(worker) != 0)
-			running++;
-	}
 	put_item(result,
 	         "workers",
 	         needed,
 	         "processes",
 	         running == needed || (!should_run && needed <= max_worker_processes),
-	         psprintf("chapter writer and zones (%d); %d run now; max_worker_processes = %d",
+	         psprintf("chapter writer, zones (%d) and readers (%d); %d run now; "
+	                  "max_worker_processes = %d",
 	                  udspg_zones,
+	                  udspg_read_workers,
 	                  running,
 	                  max_worker_processes));
 	put_item(result,

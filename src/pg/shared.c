@@ -126,6 +126,7 @@ udspg_shared_plan_block(void)
 	                         udspg_zones,
 	                         (uint64) udspg_page_cache * 1024,
 	                         &error);
+	header->config.reader_count = udspg_read_workers;
 	header->block_bytes = status == UDS_OK ? uds_index_size(&header->config) : 0;
 	header->config_is_valid = header->block_bytes != 0;
 	if (!header->config_is_valid)
@@ -302,8 +303,8 @@ udspg_state_explain(char *reason, char *hint)
 			strlcpy(own_reason, "the chapter writer was not started", sizeof(own_reason));
 			snprintf(own_hint,
 			         sizeof(own_hint),
-			         "Raise \"max_worker_processes\" by at least %u.",
-			         header->zone_count + 1);
+			         "Raise \"max_worker_processes\" by at least %d.",
+			         udspg_workers_wanted());
 		}
 		else
 		{
@@ -347,6 +348,23 @@ udspg_worker_pid(uds_worker_id worker)
 	if (udspg_shared_header == NULL || worker >= UDSPG_WORKERS_MAX)
 		return 0;
 	return (int) pg_atomic_read_u32(&udspg_shared_header->workers[worker].pid);
+}
+
+int
+udspg_workers_wanted(void)
+{
+	return 1 + udspg_zones + udspg_read_workers;
+}
+
+int
+udspg_workers_running(void)
+{
+	int running = 0;
+
+	for (uds_worker_id worker = 0; worker < UDSPG_WORKERS_MAX; worker++)
+		if (udspg_worker_pid(worker) != 0)
+			running++;
+	return running;
 }
 
 Size

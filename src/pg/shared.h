@@ -26,8 +26,8 @@
 /* The block and the queues may take this part of the physical memory. */
 #define UDSPG_MEMORY_PERCENT_MAX 75
 
-/* Workers: the chapter writer, then the zones; numbers are uds_worker_id. */
-#define UDSPG_WORKERS_MAX (UDS_WORKER_ZONE + UDS_ZONES_MAX)
+/* Numbers of workers are uds_worker_id. */
+#define UDSPG_WORKERS_MAX UDS_WORKER_COUNT
 
 /* A worker as others see it. */
 typedef struct udspg_worker_cell
@@ -142,8 +142,12 @@ udspg_state(char *reason)
 /* Word for a state: "recovering", "online", ... */
 extern const char *udspg_state_name(uds_state state);
 
-/* Process id of a worker (UDS_WORKER_WRITER, UDS_WORKER_ZONE + zone), 0 when it does not run. */
+/* Process id of a worker, 0 when it does not run. */
 extern int udspg_worker_pid(uds_worker_id worker);
+
+/* Workers that the settings ask for, and how many of them run. */
+extern int udspg_workers_wanted(void);
+extern int udspg_workers_running(void);
 
 /* Bytes of slots, channels and rings. */
 extern Size udspg_queue_memory(void);

@@ -37,7 +37,7 @@ static void (*worker_detach)(void);
 /* ---- registration --------------------------------------------------------------------------- */
 
 static void
-udspg_worker_register(const char *name, const char *function, Datum argument)
+udspg_worker_register(const char *name, const char *function, int number)
 {
 	BackgroundWorker worker;
 
@@ -49,22 +49,29 @@ udspg_worker_register(const char *name, const char *function, Datum argument)
 	worker.bgw_flags = BGWORKER_SHMEM_ACCESS | BGWORKER_BACKEND_DATABASE_CONNECTION;
 	worker.bgw_start_time = BgWorkerStart_RecoveryFinished;
 	worker.bgw_restart_time = UDSPG_WORKER_RESTART_SECONDS;
-	worker.bgw_main_arg = argument;
+	worker.bgw_main_arg = Int32GetDatum(number);
 	RegisterBackgroundWorker(&worker);
+}
+
+static void
+udspg_worker_register_numbered(const char *kind, const char *function, int count)
+{
+	for (int number = 0; number < count; number++)
+	{
+		char name[BGW_MAXLEN];
+
+		snprintf(name, sizeof(name), "uds %s %d", kind, number);
+		udspg_worker_register(name, function, number);
+	}
 }
 
 void
 udspg_worker_register_all(void)
 {
 	/* The writer comes first: it tells when there is no room for the others. */
-	udspg_worker_register("uds chapter writer", "udspg_writer_worker_main", (Datum) 0);
-	for (int zone = 0; zone < udspg_zones; zone++)
-	{
-		char name[BGW_MAXLEN];
-
-		snprintf(name, sizeof(name), "uds zone %d", zone);
-		udspg_worker_register(name, "udspg_zone_worker_main", Int32GetDatum(zone));
-	}
+	udspg_worker_register("uds chapter writer", "udspg_writer_worker_main", 0);
+	udspg_worker_register_numbered("zone", "udspg_zone_worker_main", udspg_zones);
+	udspg_worker_register_numbered("reader", "udspg_reader_worker_main", udspg_read_workers);
 }
 
 /* ---- start and exit --------------------------------------------------------------------------- */

@@ -60,28 +60,17 @@ udspg_writer_worker_check_stop(void)
 
 /* ---- start -------------------------------------------------------------------------------------- */
 
-static uint32
-udspg_writer_worker_count_workers(void)
-{
-	uint32 running = 0;
-
-	for (uint32 worker = 0; worker <= udspg_shared_header->zone_count; worker++)
-		if (udspg_worker_pid(worker) != 0)
-			running++;
-	return running;
-}
-
-/* Wait for the zone workers; without them the index is offline until they come. */
+/* Wait for the other workers; without them the index is offline until they come. */
 static void
 udspg_writer_worker_gather(void)
 {
-	uint32 wanted = udspg_shared_header->zone_count + 1;
+	int wanted = udspg_workers_wanted();
 	TimestampTz start = GetCurrentTimestamp();
 	bool is_offline = false;
-	uint32 running;
+	int running;
 
-	udspg_worker_report_activity("waiting for the zone workers");
-	while ((running = udspg_writer_worker_count_workers()) < wanted)
+	udspg_worker_report_activity("waiting for the other workers");
+	while ((running = udspg_workers_running()) < wanted)
 	{
 		long left =
 			UDSPG_WRITER_GATHER_MS - TimestampDifferenceMilliseconds(start, GetCurrentTimestamp());
@@ -94,14 +83,15 @@ udspg_writer_worker_gather(void)
 
 			snprintf(reason,
 			         sizeof(reason),
-			         "%u of %u workers started, raise max_worker_processes to %d",
+			         "%d of %d workers started, raise max_worker_processes to %d",
 			         running,
 			         wanted,
-			         max_worker_processes + (int) (wanted - running));
-			snprintf(hint,
-			         sizeof(hint),
-			         "The chapter writer and each of \"uds.zones\" need one, beside those of other "
-			         "extensions.");
+			         max_worker_processes + wanted - running);
+			snprintf(
+				hint,
+				sizeof(hint),
+				"The chapter writer and each of \"uds.zones\" and \"uds.read_workers\" need one, "
+				"beside those of other extensions.");
 			udspg_shared_set_offline(reason, hint);
 			ereport(WARNING,
 			        errcode(ERRCODE_CONFIGURATION_LIMIT_EXCEEDED),

@@ -10,7 +10,7 @@
 
 #define HOST_ZONES_MAX   4
 #define HOST_CLIENTS_MAX 6
-#define HOST_CLIENT      (UDS_WORKER_ZONE + UDS_ZONES_MAX) /* worker id of the first client */
+#define HOST_CLIENT      UDS_WORKER_COUNT /* worker id of the first client */
 #define HOST_SUPERVISOR  (HOST_CLIENT + HOST_CLIENTS_MAX)
 #define HOST_TROUBLE     (HOST_SUPERVISOR + 1)
 

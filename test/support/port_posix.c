@@ -13,6 +13,7 @@
 #include <string.h>
 #include <sys/random.h>
 #include <sys/stat.h>
+#include <sys/uio.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -298,6 +299,20 @@ uds_port_file_read(uds_port *port, uds_port_file *file, void *buffer, size_t byt
 	if (read != NULL)
 		*read = done;
 	return done == bytes ? UDS_OK : UDS_NOT_FOUND;
+}
+
+uds_status
+uds_port_file_read_cached(uds_port *port, uds_port_file *file, void *buffer, size_t bytes,
+                          uint64_t offset)
+{
+	struct iovec vector = { .iov_base = buffer, .iov_len = bytes };
+	ssize_t read = -1;
+
+	if (port->host->memory == POSIX_MEMORY_FULL)
+		read = pread(file->descriptor, buffer, bytes, (off_t) offset);
+	else if (port->host->memory == POSIX_MEMORY_SYSTEM)
+		read = preadv2(file->descriptor, &vector, 1, (off_t) offset, RWF_NOWAIT);
+	return read == (ssize_t) bytes ? UDS_OK : UDS_PENDING;
 }
 
 uds_status

@@ -12,7 +12,7 @@
 
 #include "port.h"
 
-#define POSIX_WORKERS_MAX 24
+#define POSIX_WORKERS_MAX 48
 
 typedef struct posix_worker
 {
@@ -21,6 +21,14 @@ typedef struct posix_worker
 	bool is_woken;
 	_Atomic bool must_stop;
 } posix_worker;
+
+/* What uds_port_file_read_cached finds in the system's memory. */
+typedef enum posix_memory
+{
+	POSIX_MEMORY_EMPTY = 0,
+	POSIX_MEMORY_FULL,  /* all files, on any file system */
+	POSIX_MEMORY_SYSTEM /* what is really there, if the file system can tell */
+} posix_memory;
 
 typedef struct posix_host
 {
@@ -32,6 +40,7 @@ typedef struct posix_host
 	int random_seed; /* != 0: uds_port_random is reproducible */
 	_Atomic uint64_t random_state;
 	bool is_quiet; /* no log lines */
+	posix_memory memory;
 	_Atomic uint32_t warnings;
 	/* Called before each write, sync, rename and truncate; a non-zero errno makes it fail. */
 	int (*fault)(void *context, const char *operation, const char *name);

@@ -828,6 +828,19 @@ uds_port_file_read(uds_port *port, uds_port_file *file, void *buffer, size_t byt
 	return done == bytes ? UDS_OK : UDS_NOT_FOUND;
 }
 
+/* What is in the memory of the simulated system changes with every look. */
+uds_status
+uds_port_file_read_cached(uds_port *port, uds_port_file *file, void *buffer, size_t bytes,
+                          uint64_t offset)
+{
+	sim *sim = port->sim;
+
+	sim_point(sim, "read from memory");
+	if (!uds_random_one_in(&sim->random, 2))
+		return UDS_PENDING;
+	return sim_inode_read(file->inode, buffer, bytes, offset) == bytes ? UDS_OK : UDS_PENDING;
+}
+
 uds_status
 uds_port_file_write(uds_port *port, uds_port_file *file, const void *buffer, size_t bytes,
                     uint64_t offset, uds_error *error)

@@ -51,7 +51,7 @@ for my $number (1 .. $session_count)
 	push @sessions, { psql => $session, pid => $pid };
 }
 
-my @workers = ('uds zone 0', 'uds zone 1', 'uds chapter writer');
+my @workers = ('uds zone 0', 'uds zone 1', 'uds chapter writer', 'uds reader 0');
 for my $round (1 .. $rounds)
 {
 	my %pid = map { $_ => uds_worker_pid($node, $_) } @workers;

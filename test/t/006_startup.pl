@@ -38,9 +38,9 @@ uds_post_range($node, 'kept', 1, 1000);
 restart_with('max_worker_processes = 2');
 uds_wait_for_state($node, 'offline');
 is(uds_state($node),
-	'offline: 1 of 2 workers started, raise max_worker_processes to 3',
-	'the writer misses the zone worker');
-post_fails_with(qr/uds is offline: 1 of 2 workers started/, 'too few worker slots');
+	'offline: 1 of 3 workers started, raise max_worker_processes to 4',
+	'the writer misses zone and reader');
+post_fails_with(qr/uds is offline: 1 of 3 workers started/, 'too few worker slots');
 
 restart_with('max_worker_processes = 1');
 uds_wait_for_state($node, 'offline');
