@@ -93,6 +93,9 @@ check_config(const uds_config *config, uds_geometry *geometry)
 	if (geometry->records_per_chapter >= 1u << UDS_CLAIM_COUNT_BITS ||
 	    uds_open_chapter_size(geometry->records_per_chapter) == 0)
 		return UDS_ERR_ARGUMENT;
+	/* Chapters in memory are dense. */
+	if (geometry->parameters.sparse_chapters > 0 && geometry->dense_chapters <= UDS_CHAPTER_BUFFERS)
+		return UDS_ERR_ARGUMENT;
 	return UDS_OK;
 }
 
@@ -212,13 +215,16 @@ set_constants(uds_index *index, const uds_config *config, const uds_geometry *ge
 	}
 }
 
-/* Zones are ranges of positions, and positions grow with the volume index field of a name. */
+/*
+ * Zones are ranges of positions, and positions grow with the volume index field of a name.
+ * sampling_byte: last byte of names of the sub-index.
+ */
 static void
-set_zone_limits(uds_index *index)
+set_zone_limits(const uds_index *index, uint8_t sampling_byte, uint64_t limits[UDS_ZONES_MAX])
 {
 	for (uint32_t zone = 1; zone < index->config.zone_count; zone++)
 	{
-		uint64_t low = index->zone_limits[zone - 1];
+		uint64_t low = limits[zone - 1];
 		uint64_t high = UINT64_MAX;
 
 		while (low < high)
@@ -228,12 +234,13 @@ set_zone_limits(uds_index *index)
 			uint64_t raw = __builtin_bswap64(middle);
 
 			memcpy(name.bytes, &raw, sizeof(raw));
+			name.bytes[UDS_NAME_BYTES - 1] = sampling_byte;
 			if (uds_volume_index_zone(&index->volume_index, &name) >= zone)
 				high = middle;
 			else
 				low = middle + 1;
 		}
-		index->zone_limits[zone] = low;
+		limits[zone] = low;
 	}
 }
 
@@ -278,7 +285,11 @@ uds_block_lay_out(uds_index *index, uds_port *port, const uds_config *config, bo
 	if (status != UDS_OK)
 		return status;
 	if (atomic_load_explicit(&index->epoch, memory_order_relaxed) == 0)
-		set_zone_limits(index);
+	{
+		/* A sampling field of 1 is no hook's, of 0 one's where there are any. */
+		set_zone_limits(index, 1, index->zone_limits[0]);
+		set_zone_limits(index, 0, index->zone_limits[UDS_SUB_INDEX_HOOKS]);
+	}
 	uds_page_map_init(index->page_map, &index->geometry);
 	for (uint32_t i = 0; i < config->geometry.chapters; i++)
 	{
@@ -477,10 +488,13 @@ uds_block_claim(uds_index *index, uint64_t chapter)
 uint32_t
 uds_index_zone_of(const uds_index *index, const uds_name *name)
 {
+	bool is_hook =
+		uds_geometry_is_hook(index->config.geometry.sample_rate, uds_name_sampling_field(name));
+	const uint64_t *limits = index->zone_limits[is_hook];
 	uint64_t field = uds_name_volume_field(name);
 	uint32_t zone = 0;
 
-	while (zone + 1 < index->config.zone_count && field >= index->zone_limits[zone + 1])
+	while (zone + 1 < index->config.zone_count && field >= limits[zone + 1])
 		zone++;
 	return zone;
 }

@@ -119,9 +119,9 @@ struct uds_index
 	uds_geometry geometry;
 	size_t block_bytes, cache_bytes;
 	uint32_t cache_pages;
-	/* Least volume index field of the names of each zone.  Kept apart from the volume index, so
-	 * that backends can ask for a zone while the writer lays out the block again. */
-	uint64_t zone_limits[UDS_ZONES_MAX];
+	/* Least volume index field of the names of each zone, in each sub-index.  Kept apart from the
+	 * volume index, so that backends can ask for a zone while the writer lays out the block again. */
+	uint64_t zone_limits[UDS_SUB_INDEXES_MAX][UDS_ZONES_MAX];
 
 	/* chapters */
 	_Atomic uint64_t close_wanted;     /* atomic: chapters below it are to be closed by all zones */

@@ -52,6 +52,7 @@ encode_header(const uds_volume *volume, const uint8_t *name_key, uint8_t page[10
 		.chapters = p->chapters,
 		.sparse_chapters = p->sparse_chapters,
 		.is_reduced = p->is_reduced,
+		.sample_rate = p->sample_rate,
 		.remapped_virtual = p->remapped_virtual,
 		.remapped_physical = p->remapped_physical,
 	};

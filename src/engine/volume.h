@@ -44,7 +44,7 @@ typedef struct uds_volume_header
 	uint32_t chapters;
 	uint32_t sparse_chapters;
 	uint32_t is_reduced;
-	uint32_t reserved;
+	uint32_t sample_rate; /* 0 = dense */
 	uint64_t remapped_virtual;
 	uint64_t remapped_physical;
 } uds_volume_header;
