@@ -255,6 +255,18 @@ is_hook(scene *scene, uint64_t number)
 	return uds_volume_index_is_hook(&scene->engine.index->volume_index, &name);
 }
 
+/* Does the volume index lead to a name?  The sparse cache may find others, too. */
+static bool
+is_indexed(scene *scene, uint64_t number)
+{
+	uds_volume_index *index = &scene->engine.index->volume_index;
+	uds_name name = uds_generate_counter_name(number);
+	uds_index_entry entry;
+
+	assert_int_equal(uds_volume_index_get(index, &name, &entry), UDS_OK);
+	return entry.kind != UDS_ENTRY_NONE;
+}
+
 /* Which of the names are there? */
 static void
 list_names(scene *scene, bool found[SPARSE_NAMES])
@@ -308,8 +320,8 @@ sparse_index_knows_the_same_after_a_crash_of(uds_index_structure structure, uint
 	assert_memory_equal(before, after, (SPARSE_NAMES - UDS_RECORDS_PER_PAGE) * sizeof(before[0]));
 	for (uint32_t i = 0; i < SPARSE_NAMES; i++)
 	{
-		hooks += after[i] && is_hook(&scene, i);
-		others += after[i] && !is_hook(&scene, i);
+		hooks += is_indexed(&scene, i) && is_hook(&scene, i);
+		others += is_indexed(&scene, i) && !is_hook(&scene, i);
 	}
 	assert_in_range(hooks, 400, SPARSE_CHAPTERS * UDS_RECORDS_PER_PAGE / 3);
 	assert_in_range(others, 200, SPARSE_DENSE * UDS_RECORDS_PER_PAGE * 4 / 5);
@@ -381,7 +393,7 @@ replay_moves_hooks_of_sparse_chapters(void **state)
 		uds_name name = uds_generate_counter_name(i);
 		uds_metadata metadata = uds_generate_metadata(i, 2);
 
-		assert_int_equal(is_there(&scene, i), is_hook(&scene, i));
+		assert_int_equal(is_indexed(&scene, i), is_hook(&scene, i));
 		if (!is_hook(&scene, i))
 			continue;
 		assert_true(engine_request(&scene.engine, UDS_UPDATE, &name, &metadata).found);
@@ -399,7 +411,8 @@ replay_moves_hooks_of_sparse_chapters(void **state)
 		uds_metadata metadata = uds_generate_metadata(i, 2);
 		uds_request request = engine_request(&scene.engine, UDS_PEEK, &name, NULL);
 
-		assert_int_equal(request.found, is_hook(&scene, i));
+		assert_true(request.found || !is_hook(&scene, i));
+		metadata = uds_generate_metadata(i, is_hook(&scene, i) ? 2 : 1);
 		if (request.found)
 			assert_memory_equal(&request.found_metadata, &metadata, sizeof(metadata));
 	}
