@@ -66,6 +66,16 @@ open_share(const uds_zone *zone)
 
 /* ---- closing ---------------------------------------------------------------------------------- */
 
+static void
+wake_other_zones(uds_index *index, uds_port *port, uint32_t own_zone)
+{
+	for (uint32_t i = 0; i < index->config.zone_count; i++)
+	{
+		if (i != own_zone)
+			uds_port_wake(port, UDS_WORKER_ZONE + i);
+	}
+}
+
 /* Ask all zones to close chapters below wanted. */
 static void
 want_close(uds_index *index, uds_port *port, uint32_t own_zone, uint64_t wanted)
@@ -80,11 +90,7 @@ want_close(uds_index *index, uds_port *port, uint32_t own_zone, uint64_t wanted)
 		                                           memory_order_release,
 		                                           memory_order_relaxed))
 			continue;
-		for (uint32_t i = 0; i < index->config.zone_count; i++)
-		{
-			if (i != own_zone)
-				uds_port_wake(port, UDS_WORKER_ZONE + i);
-		}
+		wake_other_zones(index, port, own_zone);
 		return;
 	}
 }
@@ -881,16 +887,19 @@ run_waiting(uds_zone_worker *worker, bool *has_progress)
 static bool
 serve_reads(uds_zone_worker *worker)
 {
+	uds_status status = UDS_OK;
 	bool has_progress = false;
 
 	if (atomic_load_explicit(&worker->index->readers_present, memory_order_relaxed) != 0)
 		return false;
-	for (int i = 0; i < SERVES_PER_TURN; i++)
+	for (int i = 0; i < SERVES_PER_TURN && status == UDS_OK; i++)
 	{
-		if (uds_block_serve(worker->index, &worker->searcher.volume) != UDS_OK)
-			break;
-		has_progress = true;
+		status = uds_block_serve(worker->index, &worker->searcher.volume);
+		has_progress = has_progress || status == UDS_OK;
 	}
+	/* A worker that is to stop leaves loads to others, who may sleep and wait for them. */
+	if (status == UDS_STOPPED)
+		wake_other_zones(worker->index, worker->port, worker->number);
 	return has_progress;
 }
 
