@@ -29,15 +29,16 @@ uds_triage_attach(void *memory, uds_index *index, uds_port *port, uds_triage **r
 {
 	static const char *const reason = "the triage worker died inside the index";
 	uds_triage *triage = memory;
-	bool has_died = atomic_exchange(&index->guests[UDS_GUEST_TRIAGE].is_inside, 0) != 0;
 
 	memset(triage, 0, sizeof(*triage));
 	triage->index = index;
 	triage->port = port;
 	*result = triage;
-	if (!has_died)
+	if (atomic_load(&index->guests[UDS_GUEST_TRIAGE].is_inside) == 0)
 		return UDS_OK;
+	/* In this order: the writer waits until it has left. */
 	uds_block_fail(index, port, reason);
+	uds_block_leave(index, port, UDS_GUEST_TRIAGE);
 	return uds_error_set(error, UDS_ERR_INTERNAL, 0, "%s", reason);
 }
 

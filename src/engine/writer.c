@@ -135,6 +135,21 @@ take_zones(uds_writer *writer)
 	return UDS_OK;
 }
 
+/*
+ * Take the zones of an index that executes requests; it may have failed while the writer waited
+ * for them, and memory is not trusted then.  UDS_OK, UDS_STOPPED or UDS_ERR_STATE.
+ */
+static uds_status
+take_good_zones(uds_writer *writer, uds_error *error)
+{
+	uds_status status = take_zones(writer);
+
+	if (status != UDS_OK || uds_state_executes(uds_index_state(writer->index)))
+		return status;
+	give_zones(writer);
+	return uds_error_set(error, UDS_ERR_STATE, 0, "index has failed");
+}
+
 bool
 uds_writer_zones_have_left(const uds_writer *writer)
 {
@@ -797,7 +812,7 @@ uds_writer_checkpoint(uds_writer *writer, uds_error *error)
 	memset(error, 0, sizeof(*error));
 	if (!uds_state_executes(state))
 		return uds_error_set(error, UDS_ERR_STATE, 0, "index is not online");
-	status = take_zones(writer);
+	status = take_good_zones(writer, error);
 	if (status != UDS_OK)
 		return status;
 	enter(writer);
@@ -859,7 +874,7 @@ uds_writer_close(uds_writer *writer, bool save, uds_error *error)
 
 	memset(error, 0, sizeof(*error));
 	if (executes)
-		status = take_zones(writer);
+		status = take_good_zones(writer, error);
 	enter(writer);
 	if (executes && status == UDS_OK)
 		status = settle(writer, error);
