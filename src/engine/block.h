@@ -145,6 +145,7 @@ struct uds_index
 	uint16_t *writer_last_lists; /* index_pages */
 
 	_Atomic uint32_t readers_present; /* atomic: bit for each reader that is attached */
+	_Atomic uint32_t pieces;          /* atomic: relaxed; calls of uds_block_serve */
 	uds_guest guests[UDS_GUESTS_MAX];
 	uds_zone zones[UDS_ZONES_MAX];
 };

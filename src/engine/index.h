@@ -254,6 +254,7 @@ UDS_MUST_CHECK uds_status uds_reader_attach(void *memory, uds_index *index, uds_
  * UDS_OK         something was done: call again
  * UDS_NOT_FOUND  nothing is queued: wait to be woken (UDS_WORKER_READER + number)
  * UDS_PENDING    the writer has the index, or it does not execute requests now: the same
+ * UDS_STOPPED    this worker is to stop; what it had begun is left to others
  */
 UDS_MUST_CHECK uds_status uds_reader_work(uds_reader *reader);
 
