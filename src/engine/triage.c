@@ -85,8 +85,12 @@ uds_triage_execute(uds_triage *triage, const uds_name *names, uint32_t count)
 		return UDS_ERR_ARGUMENT;
 	if (!uds_block_enter(index, triage->port, UDS_GUEST_TRIAGE))
 		return UDS_PENDING;
+	/* Other names are their zones' alone. */
 	for (uint32_t i = 0; i < count; i++)
-		uds_volume_index_prefetch(&index->volume_index, &names[i]);
+	{
+		if (uds_volume_index_is_hook(&index->volume_index, &names[i]))
+			uds_volume_index_prefetch(&index->volume_index, &names[i]);
+	}
 	for (uint32_t i = 0; i < count && status == UDS_OK; i++)
 	{
 		if (uds_volume_index_is_hook(&index->volume_index, &names[i]))
