@@ -148,6 +148,21 @@ UDS_MUST_CHECK uds_status uds_volume_read_seal(uds_volume *volume, uint32_t phys
 UDS_MUST_CHECK uds_status uds_volume_read_page(uds_volume *volume, uint64_t chapter, uint32_t page,
                                                uint8_t *buffer);
 
+/*
+ * Read all index pages of a chapter and verify them, each by itself and that together they hold
+ * each list once, in order.
+ *
+ * buffer  [out] index_pages pages of page_bytes, one behind the other
+ *
+ * UDS_OK           the pages as they were written
+ * UDS_NOT_FOUND    the chapter is not there (expired, or never was)
+ * UDS_STOPPED      the host asked to stop
+ * UDS_ERR_CORRUPT  a page is bad; the first one is counted, logged once for a chapter
+ * UDS_ERR_IO       they could not be read; the same
+ */
+UDS_MUST_CHECK uds_status uds_volume_read_index_pages(uds_volume *volume, uint64_t chapter,
+                                                      uint8_t *buffer);
+
 /* Verify a page in memory against what its place and number demand. */
 UDS_MUST_CHECK uds_status uds_volume_verify_page(const uds_volume *volume, const uint8_t *page,
                                                  uint64_t chapter, uint32_t generation,
