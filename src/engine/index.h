@@ -162,6 +162,62 @@ typedef struct uds_zone_statistics
 
 void uds_index_zone_statistics(uds_index *index, uint32_t zone, uds_zone_statistics *statistics);
 
+/* ---- the volume -------------------------------------------------------------------------------- */
+
+/* A chapter on the volume. */
+typedef struct uds_chapter_info
+{
+	uint64_t chapter;
+	uint32_t generation;
+	uint32_t records; /* tombstones included */
+	uint32_t tombstones;
+	bool is_sparse;
+} uds_chapter_info;
+
+/* What lies in a physical chapter (0 .. sizes.chapters - 1); false: nothing.  Any process, any time. */
+bool uds_index_chapter(const uds_index *index, uint32_t physical_chapter, uds_chapter_info *info);
+
+/* Something that is wrong with a chapter of the window. */
+typedef struct uds_problem
+{
+	uint64_t chapter;
+	uint32_t physical_chapter;
+	uint32_t page; /* in the chapter; 0 for the chapter as a whole */
+	char text[UDS_ERROR_TEXT_BYTES];
+} uds_problem;
+
+/* One process's pass over the chapters that are written when it begins. */
+typedef struct uds_verifier uds_verifier;
+
+/* Only while the block is laid out: the state was online once. */
+size_t uds_verifier_size(const uds_index *index);
+
+/*
+ * Begin.  memory: uds_verifier_size() bytes, 64-byte aligned, of the caller until close.  Any
+ * process; works beside everything else and changes nothing.
+ * UDS_OK, UDS_ERR_STATE (never opened), UDS_ERR_CORRUPT (no volume), UDS_ERR_IO.
+ */
+UDS_MUST_CHECK uds_status uds_verifier_open(void *memory, uds_index *index, uds_port *port,
+                                            uds_verifier **verifier, uds_error *error);
+
+/*
+ * Check one chapter, the oldest first.
+ *
+ * problems  [out]  up to max of what is wrong with it
+ * count     [out]  how much is wrong; may be more than max
+ *
+ * UDS_OK         one more was checked, or has expired meanwhile
+ * UDS_NOT_FOUND  it was the last one before
+ * UDS_PENDING    the index was recovered or reset meanwhile: begin anew
+ * UDS_STOPPED    the host asked to stop
+ */
+UDS_MUST_CHECK uds_status uds_verifier_next(uds_verifier *verifier, uds_problem *problems,
+                                            uint32_t max, uint32_t *count);
+
+/* Chapters that are still to be checked. */
+uint64_t uds_verifier_left(const uds_verifier *verifier);
+void uds_verifier_close(uds_verifier *verifier);
+
 /* ---- zone worker ----------------------------------------------------------------------------- */
 
 /* Process-local part of a zone worker: parked requests, open files. */
