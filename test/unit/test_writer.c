@@ -20,10 +20,18 @@
 
 #define FILLED 3 /* chapters */
 
+typedef enum action
+{
+	ACTION_CHECKPOINT,
+	ACTION_SUSPEND,
+	ACTION_REBUILD,
+	ACTION_CLOSE
+} action;
+
 typedef struct fixture
 {
 	engine engine;
-	bool is_close; /* else a save */
+	action action; /* of the writer */
 	uds_status status;
 	uds_error error;
 } fixture;
@@ -106,10 +114,21 @@ writer_main(void *argument)
 	fixture *fixture = argument;
 	uds_writer *writer = fixture->engine.writer;
 
-	if (fixture->is_close)
-		fixture->status = uds_writer_close(writer, true, &fixture->error);
-	else
-		fixture->status = uds_writer_checkpoint(writer, &fixture->error);
+	switch (fixture->action)
+	{
+		case ACTION_CHECKPOINT:
+			fixture->status = uds_writer_checkpoint(writer, &fixture->error);
+			break;
+		case ACTION_SUSPEND:
+			fixture->status = uds_writer_suspend(writer, true, &fixture->error);
+			break;
+		case ACTION_REBUILD:
+			fixture->status = uds_writer_rebuild(writer, &fixture->error);
+			break;
+		case ACTION_CLOSE:
+			fixture->status = uds_writer_close(writer, true, &fixture->error);
+			break;
+	}
 	return NULL;
 }
 
@@ -175,12 +194,40 @@ no_save_is_made_after_the_triage_worker_died(void **state)
 }
 
 static void
+no_index_is_suspended_after_a_reader_died(void **state)
+{
+	fixture *fixture = *state;
+
+	fixture->action = ACTION_SUSPEND;
+	uds_zone_detach(fixture->engine.zones[0]);
+	atomic_store(&fixture->engine.index->guests[0].is_inside, 1);
+	replace_dead_worker(fixture, attach_reader);
+	assert_rebuilt(fixture);
+}
+
+/* What is in memory would be written at first. */
+static void
+no_memory_is_written_after_a_zone_died(void **state)
+{
+	fixture *fixture = *state;
+	uint64_t chapters = engine_statistics(&fixture->engine).chapters_written;
+
+	(void) sparse_post(&fixture->engine, FILLED * SPARSE_RECORDS, 10);
+	fixture->action = ACTION_REBUILD;
+	assert_int_equal(uds_zone_turn(fixture->engine.zones[0]), UDS_OK);
+	atomic_store(&fixture->engine.index->zones[0].inside, 1);
+	replace_dead_worker(fixture, attach_zone);
+	assert_int_equal(engine_statistics(&fixture->engine).chapters_written, chapters);
+	assert_rebuilt(fixture);
+}
+
+static void
 files_are_not_clean_after_a_worker_died(void **state)
 {
 	fixture *fixture = *state;
 	engine *engine = &fixture->engine;
 
-	fixture->is_close = true;
+	fixture->action = ACTION_CLOSE;
 	uds_zone_detach(engine->zones[0]);
 	atomic_store(&engine->index->guests[0].is_inside, 1);
 	replace_dead_worker(fixture, attach_reader);
@@ -201,6 +248,8 @@ main(void)
 		CASE(no_save_is_made_after_a_zone_died),
 		CASE(no_save_is_made_after_a_reader_died),
 		CASE(no_save_is_made_after_the_triage_worker_died),
+		CASE(no_index_is_suspended_after_a_reader_died),
+		CASE(no_memory_is_written_after_a_zone_died),
 		CASE(files_are_not_clean_after_a_worker_died),
 	};
 
