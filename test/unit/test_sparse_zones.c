@@ -558,6 +558,8 @@ make_round(client *client)
 {
 	fleet *fleet = client->fleet;
 	uint32_t stream = client->front;
+	/* Now and then several requests for each name, which take effect in their order. */
+	uint32_t names = uds_random_one_in(&client->random, 3) ? BATCH / 4 : BATCH;
 	uint32_t shown = 0;
 
 	if (uds_random_one_in(&client->random, 2))
@@ -568,7 +570,7 @@ make_round(client *client)
 		client->batches[i].count = 0;
 	for (uint32_t i = 0; i < BATCH; i++)
 	{
-		uint32_t number = (stream + i) % NAMES;
+		uint32_t number = (stream + i % names) % NAMES;
 		uint64_t counter = (uint64_t) client->number << 32 | number;
 		uds_name name = uds_generate_counter_name(counter);
 		batch *batch = &client->batches[uds_index_zone_of(fleet->index, &name)];
