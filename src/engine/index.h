@@ -162,6 +162,62 @@ typedef struct uds_zone_statistics
 
 void uds_index_zone_statistics(uds_index *index, uint32_t zone, uds_zone_statistics *statistics);
 
+/* ---- the volume -------------------------------------------------------------------------------- */
+
+/* A chapter on the volume. */
+typedef struct uds_chapter_info
+{
+	uint64_t chapter;
+	uint32_t generation;
+	uint32_t records; /* tombstones included */
+	uint32_t tombstones;
+	bool is_sparse;
+} uds_chapter_info;
+
+/* What lies in a physical chapter (0 .. sizes.chapters - 1); false: nothing.  Any process, any time. */
+bool uds_index_chapter(const uds_index *index, uint32_t physical_chapter, uds_chapter_info *info);
+
+/* Something that is wrong with a chapter of the window. */
+typedef struct uds_problem
+{
+	uint64_t chapter;
+	uint32_t physical_chapter;
+	uint32_t page; /* in the chapter; 0 for the chapter as a whole */
+	char text[UDS_ERROR_TEXT_BYTES];
+} uds_problem;
+
+/* One process's pass over the chapters that are written when it begins. */
+typedef struct uds_verifier uds_verifier;
+
+/* Only while the block is laid out: the state was online once. */
+size_t uds_verifier_size(const uds_index *index);
+
+/*
+ * Begin.  memory: uds_verifier_size() bytes, 64-byte aligned, of the caller until close.  Any
+ * process; works beside everything else and changes nothing.
+ * UDS_OK, UDS_ERR_STATE (never opened), UDS_ERR_CORRUPT (no volume), UDS_ERR_IO.
+ */
+UDS_MUST_CHECK uds_status uds_verifier_open(void *memory, uds_index *index, uds_port *port,
+                                            uds_verifier **verifier, uds_error *error);
+
+/*
+ * Check one chapter, the oldest first.
+ *
+ * problems  [out]  up to max of what is wrong with it
+ * count     [out]  how much is wrong; may be more than max
+ *
+ * UDS_OK         one more was checked, or has expired meanwhile
+ * UDS_NOT_FOUND  it was the last one before
+ * UDS_PENDING    the index was recovered or reset meanwhile: begin anew
+ * UDS_STOPPED    the host asked to stop
+ */
+UDS_MUST_CHECK uds_status uds_verifier_next(uds_verifier *verifier, uds_problem *problems,
+                                            uint32_t max, uint32_t *count);
+
+/* Chapters that are still to be checked. */
+uint64_t uds_verifier_left(const uds_verifier *verifier);
+void uds_verifier_close(uds_verifier *verifier);
+
 /* ---- zone worker ----------------------------------------------------------------------------- */
 
 /* Process-local part of a zone worker: parked requests, open files. */
@@ -331,6 +387,41 @@ UDS_MUST_CHECK uds_status uds_writer_work(uds_writer *writer, uds_error *error);
  * is still valid.
  */
 UDS_MUST_CHECK uds_status uds_writer_checkpoint(uds_writer *writer, uds_error *error);
+
+/*
+ * Stop executing requests until uds_writer_resume; they wait.
+ *
+ * save  also write everything and mark the files clean: until the index is resumed they are complete
+ *       and may be copied
+ *
+ * An index that recovers or has failed is suspended, too, and recovers when it is resumed: a host
+ * that wants a recovery interrupted has its should_stop() return true, and calls this after
+ * uds_writer_open has returned UDS_STOPPED.  A suspended index is saved if it was not yet.
+ *
+ * UDS_OK         the state is suspended
+ * UDS_STOPPED    the host asked to stop; the state is as before
+ * UDS_ERR_STATE  it is offline
+ * others         it could not be saved; the state is as before, or read only
+ */
+UDS_MUST_CHECK uds_status uds_writer_suspend(uds_writer *writer, bool save, uds_error *error);
+
+/*
+ * Go on: with a suspended index, or a recovery that was interrupted; try again to write what made
+ * the index read only; open again what is offline.  An index in another state goes on anyway.
+ *
+ * UDS_OK, UDS_STOPPED, or why it cannot go on (the state is as before, or offline).
+ */
+UDS_MUST_CHECK uds_status uds_writer_resume(uds_writer *writer, uds_error *error);
+
+/*
+ * Build the index in memory again from the volume alone, after writing what is in memory, be it in
+ * a chapter that is not full.  Requests wait.
+ *
+ * UDS_OK (at once for an index that is being recovered anyway), UDS_STOPPED, UDS_ERR_STATE
+ * (suspended or offline), others: chapters could not be written (the state is read only), or the
+ * files not be read (offline).
+ */
+UDS_MUST_CHECK uds_status uds_writer_rebuild(uds_writer *writer, uds_error *error);
 
 /* Forget everything: new files with a new nonce and the same name key; requests go on after it. */
 UDS_MUST_CHECK uds_status uds_writer_reset(uds_writer *writer, uds_error *error);
