@@ -351,7 +351,9 @@ uds_search_is_stuck(const uds_searcher *searcher, const uds_request *request)
 	const uint8_t *data;
 
 	if (request->stage == UDS_SEARCH_LOADS)
-		return !uds_sparse_cache_is_done(searcher->index->sparse_cache, request->ticket);
+		return uds_sparse_cache_wait(searcher->index->sparse_cache,
+		                             searcher->number,
+		                             request->ticket);
 	return request->page_slot != UDS_PAGE_SLOT_NONE &&
 	       uds_page_cache_poll(searcher->index->page_cache, request->page_slot, &data) ==
 	           UDS_PENDING;
