@@ -29,6 +29,12 @@ host_state(const host *host)
 	return (uds_state) atomic_load_explicit(&host->index->state, memory_order_relaxed);
 }
 
+bool
+host_has_triage(const host *host)
+{
+	return host->config.geometry.sparse_chapters > 0 && host->config.zone_count > 1;
+}
+
 void
 host_note_durable(host *host)
 {
@@ -51,6 +57,7 @@ stop_workers(host *host)
 		sim_set_stop(host->sim, UDS_WORKER_ZONE + i, true);
 	for (uint32_t i = 0; i < host->config.reader_count; i++)
 		sim_set_stop(host->sim, UDS_WORKER_READER + i, true);
+	sim_set_stop(host->sim, UDS_WORKER_TRIAGE, true);
 	for (uint32_t i = 0; i < host->client_count; i++)
 		sim_wake(host->sim, HOST_CLIENT + i);
 	sim_wake(host->sim, UDS_WORKER_WRITER);
@@ -138,7 +145,7 @@ command_writer(host *host, host_command command)
 static void
 make_trouble(host *host)
 {
-	switch (uds_random_below(host->random, 10))
+	switch (uds_random_below(host->random, 11))
 	{
 		case 0:
 		case 1:
@@ -159,6 +166,9 @@ make_trouble(host *host)
 		case 8:
 			if (host->config.reader_count > 0)
 				stop_readers(host);
+			break;
+		case 9:
+			sim_set_stop(host->sim, UDS_WORKER_TRIAGE, true);
 			break;
 		default:
 			memset(&host->sim->faults, 0, sizeof(host->sim->faults));
@@ -227,6 +237,18 @@ begin_reader(host *host, uint32_t number)
 }
 
 static void
+begin_triage(host *host)
+{
+	host_triage *triage = &host->triage;
+
+	memset(triage, 0, sizeof(*triage));
+	triage->host = host;
+	triage->port = (uds_port){ .sim = host->sim, .worker = UDS_WORKER_TRIAGE };
+	triage->memory = host_allocate(host, uds_triage_size());
+	sim_spawn(host->sim, "triage", triage->port.worker, host_triage_main, triage);
+}
+
+static void
 begin_client(host *host, uint32_t number, bool is_checker)
 {
 	host_client *client = &host->clients[number];
@@ -278,6 +300,8 @@ host_begin(host *host)
 		begin_zone(host, i);
 	for (uint32_t i = 0; i < host->config.reader_count; i++)
 		begin_reader(host, i);
+	if (host_has_triage(host))
+		begin_triage(host);
 	for (uint32_t i = 0; i < host->client_count; i++)
 		begin_client(host, i, i == host->plan.clients);
 	sim_spawn(host->sim, "supervisor", HOST_SUPERVISOR, supervisor_main, host);
@@ -302,12 +326,23 @@ interrupt_requests(host *host)
 	}
 }
 
+static void
+count_reads(host *host)
+{
+	uds_statistics statistics;
+
+	uds_index_statistics(host->index, &statistics);
+	host->totals.reads += statistics.page_reads;
+	host->totals.loads += statistics.sparse_loads;
+	host->totals.failed_loads += statistics.sparse_failures;
+	host->totals.dropped_loads += statistics.sparse_drops;
+}
+
 void
 host_end(host *host, bool is_crash)
 {
 	host_note_durable(host);
-	if (atomic_load(&host->index->epoch) != 0)
-		host->totals.reads += uds_page_cache_reads(host->index->page_cache);
+	count_reads(host);
 	if (!is_crash && host->is_saved)
 		reference_saved(host->reference, host->reference->sequence);
 	else

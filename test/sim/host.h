@@ -5,6 +5,7 @@
  * host_client.c    clients: what is asked, in which order
  * host_zone.c      zone workers; answers go to the reference from here
  * host_reader.c    readers
+ * host_triage.c    the triage worker
  * host_writer.c    the chapter writer and the commands it is given
  * host_describe.c  who waits for what, for the text of a failure
  */
@@ -18,6 +19,7 @@
 #define HOST_ZONES_MAX   4
 #define HOST_READERS_MAX 4
 #define HOST_CLIENTS_MAX 6
+#define HOST_BATCH_MAX   256
 #define HOST_CLIENT      UDS_WORKER_COUNT /* worker id of the first client */
 #define HOST_SUPERVISOR  (HOST_CLIENT + HOST_CLIENTS_MAX)
 #define HOST_TROUBLE     (HOST_SUPERVISOR + 1)
@@ -64,6 +66,25 @@ typedef struct host_reader
 	uds_reader *reader; /* NULL while it is away */
 } host_reader;
 
+/* Names that a client wants the triage worker to look at, before it sends requests for them. */
+typedef struct host_look
+{
+	const uds_name *names;
+	uint32_t count;
+	uint32_t client;
+	bool is_done;
+	struct host_look *next;
+} host_look;
+
+typedef struct host_triage
+{
+	host *host;
+	uds_port port;
+	void *memory;
+	uds_triage *triage; /* NULL while it is away */
+	host_look *first;   /* queue */
+} host_triage;
+
 typedef struct host_client
 {
 	host *host;
@@ -83,9 +104,10 @@ typedef enum host_command
 typedef struct host_plan
 {
 	uint32_t clients;
-	uint32_t requests; /* of all clients */
-	uint32_t batch_max;
+	uint32_t requests;                    /* of all clients */
+	uint32_t batch_max;                   /* <= HOST_BATCH_MAX */
 	uint32_t hot_names;                   /* one in four requests is for one of these */
+	uint32_t streams;                     /* one in so many batches is of names in a row; 0: none */
 	uint32_t shares[UDS_OPERATION_COUNT]; /* weights of the operations */
 	bool has_checker;
 	uint32_t troubles;   /* checkpoints, restarts of workers, faults: so many */
@@ -103,6 +125,9 @@ typedef struct host_plan
 typedef struct host_totals
 {
 	uint64_t answered, found, read_only_answers;
+	uint64_t found_sparse,
+		found_beside; /* of these, by the volume index, and by the sparse cache */
+	uint64_t triaged, loads, failed_loads, dropped_loads;
 	uint64_t recoveries, checkpoints, resets, early_stops;
 	uint64_t restarts, reader_restarts, reads;
 } host_totals;
@@ -131,6 +156,7 @@ struct host
 	host_zone zones[HOST_ZONES_MAX];
 	host_reader readers[HOST_READERS_MAX];
 	uint64_t reader_absence_ns; /* of those that stop now, at most */
+	host_triage triage;
 	host_client clients[HOST_CLIENTS_MAX];
 	uint32_t client_count;
 	uint32_t clients_left;
@@ -175,11 +201,21 @@ void host_note_durable(host *host);
 /* Number of the open chapter of a zone. */
 uint64_t host_zone_newest(const host_zone *zone);
 
-/* Coroutines; the argument is the host_zone, host_reader, host_client, host, host. */
+/* Coroutines; the argument is the host_zone, host_reader, host_triage, host_client or host. */
 void host_zone_main(void *argument);
 void host_reader_main(void *argument);
+void host_triage_main(void *argument);
 void host_client_main(void *argument);
 void host_writer_main(void *argument);
+
+/* Does the server have a triage worker? */
+bool host_has_triage(const host *host);
+
+/*
+ * Have the triage worker look at names, which stay until it has; called by the coroutine of a
+ * client.  False: the server stops.
+ */
+bool host_triage_look(host *host, uint32_t client, const uds_name *names, uint32_t count);
 
 /* What sim.watch and sim.describe call; context is the host. */
 void host_writer_watch(void *context, const char *file);

@@ -57,23 +57,61 @@ wait_for_answers(host_client *client)
 		sim_wait(client->host->sim, "client: answers");
 }
 
+/*
+ * Show names to the triage worker, when one of them is for it; sometimes a session forgets.
+ * False: the server stops.
+ */
+static bool
+show_names(host_client *client, const uint32_t *names, uint32_t count)
+{
+	host *host = client->host;
+	uds_name *shown;
+	uint32_t shown_count = 0;
+
+	if (!host_has_triage(host) || uds_random_one_in(host->random, 8))
+		return true;
+	shown = host_allocate(host, count * sizeof(*shown));
+	for (uint32_t i = 0; i < count; i++)
+	{
+		const uds_name *name = &host->reference->names[names[i]].name;
+
+		if (uds_index_needs_triage(host->index, name))
+			shown[shown_count++] = *name;
+	}
+	return shown_count == 0 || host_triage_look(host, client->number, shown, shown_count);
+}
+
+/* Names of a batch: some at random, or some in a row. */
+static void
+draw_names(host *host, uint32_t *names, uint32_t count)
+{
+	uint32_t name_count = host->reference->name_count;
+	bool is_stream = uds_random_one_in(host->random, host->plan.streams);
+	uint32_t first = (uint32_t) uds_random_below(host->random, name_count);
+
+	for (uint32_t i = 0; i < count; i++)
+	{
+		uint32_t range = uds_random_one_in(host->random, 4) ? host->plan.hot_names : name_count;
+
+		names[i] =
+			is_stream ? (first + i) % name_count : (uint32_t) uds_random_below(host->random, range);
+	}
+}
+
 static void
 send_random(host_client *client)
 {
 	host *host = client->host;
 	uint32_t count = (uint32_t) uds_random_range(host->random, 1, host->plan.batch_max);
+	uint32_t names[HOST_BATCH_MAX];
 
 	count = UDS_MIN(count, host->requests_left);
 	host->requests_left -= count;
+	draw_names(host, names, count);
+	if (!show_names(client, names, count))
+		return;
 	for (uint32_t i = 0; i < count; i++)
-	{
-		uint32_t names =
-			uds_random_one_in(host->random, 4) ? host->plan.hot_names : host->reference->name_count;
-
-		send_request(client,
-		             (uint32_t) uds_random_below(host->random, names),
-		             draw_operation(host));
-	}
+		send_request(client, names[i], draw_operation(host));
 }
 
 /* Peek at every name. */

@@ -1,6 +1,7 @@
 /*
  * host_describe.c: who waits for what, for the text of a failure.
  */
+#include "../../src/engine/search.h"
 #include "host.h"
 
 #define REQUESTS_TOLD 6 /* of each zone */
@@ -37,6 +38,25 @@ host_operation_name(uds_operation operation)
 }
 
 static void
+describe_sparse_cache(const host *host)
+{
+	const uds_sparse_cache *cache = host->index->sparse_cache;
+	uint64_t ticket = uds_sparse_cache_pending(cache);
+	uds_sparse_statistics statistics;
+
+	uds_sparse_cache_statistics(cache, &statistics);
+	sim_tell(
+		host->sim,
+		"    sparse cache: %llu chapters, %llu loads, %llu given up, %llu not queued; last load "
+		"that is not done: %llu\n",
+		(unsigned long long) statistics.chapters,
+		(unsigned long long) statistics.loads,
+		(unsigned long long) statistics.failures,
+		(unsigned long long) statistics.drops,
+		(unsigned long long) ticket);
+}
+
+static void
 describe_index(const host *host)
 {
 	uds_index *index = host->index;
@@ -61,6 +81,8 @@ describe_index(const host *host)
 	         (unsigned long long) atomic_load(&index->close_wanted),
 	         uds_page_cache_queued(index->page_cache),
 	         atomic_load(&index->readers_present));
+	if (index->sparse_cache != NULL)
+		describe_sparse_cache(host);
 }
 
 static void
@@ -112,11 +134,13 @@ describe_request(const host *host, const host_request *request)
 	         (unsigned long long) request->version,
 	         (unsigned long long) request->newest_before,
 	         engine->stage);
-	if (engine->stage > 0)
+	if (engine->stage == UDS_SEARCH_LOADS)
+		sim_tell(host->sim, ", load %llu", (unsigned long long) engine->ticket);
+	else if (engine->stage != UDS_SEARCH_START)
 		sim_tell(host->sim,
 		         ", chapter %llu, record page %d, slot %d: %s",
 		         (unsigned long long) engine->chapter,
-		         engine->stage == 2 ? (int) engine->record_page : -1,
+		         engine->stage == UDS_SEARCH_INDEX_PAGE ? -1 : (int) engine->record_page,
 		         (int) engine->page_slot,
 		         page_state(host, engine));
 	sim_tell(host->sim, engine->next_same != NULL ? ", others behind it\n" : "\n");
@@ -171,6 +195,13 @@ host_describe(void *context)
 		         i,
 		         host->readers[i].reader == NULL ? "away" : "attached",
 		         atomic_load(&host->index->guests[i].is_inside) != 0 ? "inside" : "not inside");
+	if (host_has_triage(host))
+		sim_tell(host->sim,
+		         "    triage: %s, %s, %s\n",
+		         host->triage.triage == NULL ? "away" : "attached",
+		         atomic_load(&host->index->guests[UDS_GUEST_TRIAGE].is_inside) != 0 ? "inside"
+		                                                                            : "not inside",
+		         host->triage.first == NULL ? "nothing to do" : "somebody waits");
 	for (uint32_t i = 0; i < host->client_count; i++)
 		sim_tell(host->sim, "    client %u: %u unanswered\n", i, host->clients[i].unanswered);
 }

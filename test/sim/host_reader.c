@@ -25,6 +25,8 @@ run_reader(host_reader *reader)
 		status = uds_reader_work(reader->reader);
 		if (status == UDS_OK)
 			continue;
+		if (status == UDS_STOPPED && sim_must_stop(host->sim, reader->port.worker))
+			break;
 		if (status != UDS_NOT_FOUND && status != UDS_PENDING)
 			sim_fail(host->sim, "reader %u: work returns %d", reader->number, status);
 		sim_wait(host->sim, status == UDS_PENDING ? "reader: index is taken" : "reader idle");

@@ -142,6 +142,13 @@ take_answer(host_zone *zone, const uds_request *request)
 		fail_answer(host, origin, &answer, problem);
 	host->totals.answered++;
 	host->totals.found += answer.found;
+	if (answer.found && answer.region == UDS_REGION_SPARSE)
+	{
+		if (host->reference->names[origin->name].is_hook)
+			host->totals.found_sparse++;
+		else
+			host->totals.found_beside++;
+	}
 	host->totals.read_only_answers += answer.status == UDS_ERR_READ_ONLY;
 	sim_progress(host->sim);
 	if (--host->clients[origin->client].unanswered == 0)
@@ -250,6 +257,7 @@ run_zone_worker(host_zone *zone)
 	{
 		bool is_stopping = sim_must_stop(host->sim, zone->port.worker);
 
+		zone->port.is_leaving = is_stopping;
 		if (is_stopping && may_leave(zone))
 			break;
 		if (!take_turn(zone, is_stopping))

@@ -109,6 +109,21 @@ choose_workers(run *run)
 }
 
 static void
+choose_sparse_geometry(run *run)
+{
+	uds_config *config = &run->host.config;
+	uds_geometry_parameters *geometry = &config->geometry;
+	uds_random *random = &run->random;
+	uint32_t dense = (uint32_t) uds_random_range(random, UDS_CHAPTER_BUFFERS + 1, 8);
+
+	geometry->record_pages = (uint32_t) uds_random_range(random, 1, 2);
+	geometry->sparse_chapters = (uint32_t) uds_random_range(random, 1, 20);
+	geometry->chapters = geometry->sparse_chapters + dense;
+	geometry->sample_rate = (uint32_t) uds_random_range(random, 2, 16);
+	config->sparse_cache_chapters = (uint32_t) uds_random_range(random, 1, 6);
+}
+
+static void
 choose_config(run *run)
 {
 	uds_random *random = &run->random;
@@ -122,6 +137,8 @@ choose_config(run *run)
 		              .chapters = (uint32_t) uds_random_range(random, 4, 16) },
 		.structure = uds_random_one_in(random, 2) ? UDS_STRUCTURE_BUCKETS : UDS_STRUCTURE_LISTS,
 	};
+	if (uds_random_one_in(random, 2))
+		choose_sparse_geometry(run);
 	choose_workers(run);
 }
 
@@ -152,6 +169,9 @@ choose_names(run *run)
 			uds_generate_set_chapter_field(&name, uds_name_chapter_field(&other));
 		}
 		run->reference.names[i].name = name;
+		run->reference.names[i].is_hook =
+			uds_geometry_is_hook(run->host.config.geometry.sample_rate,
+		                         uds_name_sampling_field(&name));
 	}
 }
 
@@ -218,6 +238,7 @@ choose_life(run *run, bool is_last)
 	plan->requests =
 		(uint32_t) uds_random_below(random, sizes[uds_random_below(random, range)]) + 1;
 	plan->batch_max = uds_random_one_in(random, 4) ? 200 : 16;
+	plan->streams = (uint32_t) uds_random_below(random, 5);
 	plan->hot_names = (uint32_t) uds_random_range(random, 1, 64);
 	for (uint32_t i = 0; i < UDS_OPERATION_COUNT; i++)
 		plan->shares[i] = (uint32_t) uds_random_below(random, 4);
@@ -277,6 +298,7 @@ live(run *run, bool is_last)
 static void
 run_seed(run *run, const options *options, uint64_t seed)
 {
+	const uds_geometry_parameters *geometry = &run->host.config.geometry;
 	uint32_t lives;
 	uint64_t window;
 
@@ -287,11 +309,11 @@ run_seed(run *run, const options *options, uint64_t seed)
 	run->sim->is_traced = options->is_verbose;
 	choose_config(run);
 	choose_schedule(run);
-	window = (uint64_t) run->host.config.geometry.record_pages * UDS_RECORDS_PER_PAGE *
-	         run->host.config.geometry.chapters;
+	window = (uint64_t) geometry->record_pages * UDS_RECORDS_PER_PAGE * geometry->chapters;
 	reference_init(&run->reference,
 	               (uint32_t) (window / 4 + uds_random_below(&run->random, 2 * window)),
-	               run->host.config.geometry.chapters);
+	               geometry->chapters,
+	               geometry->chapters - geometry->sparse_chapters);
 	choose_names(run);
 	run->host.sim = run->sim;
 	run->host.reference = &run->reference;
@@ -396,6 +418,15 @@ print_totals(const totals *totals)
 		N(host->reader_restarts),
 		N(totals->relaxed),
 		N(totals->points));
+	printf(
+		"simulate: sparse chapters: %llu hooks found, %llu names beside them; %llu hooks triaged, "
+		"%llu loads, %llu given up, %llu not queued\n",
+		N(host->found_sparse),
+		N(host->found_beside),
+		N(host->triaged),
+		N(host->loads),
+		N(host->failed_loads),
+		N(host->dropped_loads));
 	printf(
 		"simulate: %llu faults: %llu opens, %llu reads, %llu writes, %llu for want of space, %llu "
 		"syncs (%llu reverted), %llu of the directory; %llu short writes, %llu short reads, %llu "

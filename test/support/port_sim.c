@@ -70,7 +70,7 @@ bool
 uds_port_should_stop(uds_port *port)
 {
 	sim_point(port->sim, "should_stop");
-	return sim_must_stop(port->sim, port->worker);
+	return sim_must_stop(port->sim, port->worker) && !port->is_leaving;
 }
 
 void

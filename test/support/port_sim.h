@@ -10,6 +10,7 @@ struct uds_port
 {
 	sim *sim;
 	uds_worker_id worker;
+	bool is_leaving; /* it knows that it has to stop, and ends its work first */
 };
 
 #endif
