@@ -130,10 +130,12 @@ $(unit_directory)/test_%: $(unit_directory)/test/unit/test_%.o $(unit_directory)
 	$(CC) $(SANITIZE_FLAGS) -o $@ $< -Wl,--start-group $(filter %.a,$^) -Wl,--end-group \
 		-lcmocka -pthread -lm
 
-# A test that does not build is a failed test; the others still run.
+# A test that does not build is a failed test, also when an older program is there; the others
+# still run.
 .PHONY: unit unit-programs
 unit-programs: $(UNIT_PROGRAMS)
 unit:
+	@rm -f $(UNIT_PROGRAMS)
 	@$(MAKE) --no-print-directory -k unit-programs || true
 	@test/run_unit $(UNIT_PROGRAMS)
 

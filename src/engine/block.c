@@ -5,6 +5,11 @@
 
 #define CLEAR_BYTES (16u << 20) /* between two questions whether to stop */
 
+/* Chapters of the product's sparse cache, and searches in vain after which all zones together skip
+ * one: the original's. */
+#define SPARSE_CACHE_CHAPTERS 7
+#define SPARSE_SKIP_THRESHOLD 20000
+
 /* Offsets of the parts behind the head. */
 typedef struct block_layout
 {
@@ -14,13 +19,14 @@ typedef struct block_layout
 	size_t shares;
 	size_t share_bytes;
 	size_t page_cache;
+	size_t sparse_cache;
 	size_t refs;
 	size_t scratch;
 	size_t image;
 	size_t image_bytes;
 	size_t last_lists;
 	size_t total;
-	size_t cache_bytes;
+	size_t cache_bytes; /* of both */
 	uint32_t cache_pages;
 } block_layout;
 
@@ -58,7 +64,6 @@ plan(const uds_config *config, const uds_geometry *geometry, block_layout *layou
 		return UDS_ERR_ARGUMENT;
 	layout->cache_pages =
 		(uint32_t) UDS_MIN(UDS_MAX(cache_pages, UDS_PAGE_CACHE_PAGES_MIN), UINT32_MAX / 2);
-	layout->cache_bytes = uds_page_cache_size(layout->cache_pages, geometry->parameters.page_bytes);
 	layout->share_bytes =
 		uds_open_chapter_size(uds_block_share_capacity(geometry, config->zone_count));
 	layout->image_bytes =
@@ -75,7 +80,14 @@ plan(const uds_config *config, const uds_geometry *geometry, block_layout *layou
 	layout->scratch = append(&layout->total, uds_chapter_index_size(geometry));
 	layout->image = append(&layout->total, layout->image_bytes);
 	layout->last_lists = append(&layout->total, geometry->index_pages * sizeof(uint16_t));
-	layout->page_cache = append(&layout->total, layout->cache_bytes);
+	layout->page_cache =
+		append(&layout->total,
+	           uds_page_cache_size(layout->cache_pages, geometry->parameters.page_bytes));
+	layout->sparse_cache = layout->total;
+	if (geometry->parameters.sparse_chapters > 0)
+		layout->sparse_cache =
+			append(&layout->total, uds_sparse_cache_size(geometry, config->sparse_cache_chapters));
+	layout->cache_bytes = layout->total - layout->page_cache;
 	return UDS_OK;
 }
 
@@ -89,9 +101,15 @@ check_config(const uds_config *config, uds_geometry *geometry)
 	if (config->zone_count == 0 || config->zone_count > UDS_ZONES_MAX ||
 	    config->reader_count > UDS_READERS_MAX)
 		return UDS_ERR_ARGUMENT;
+	if (geometry->parameters.sparse_chapters > 0 &&
+	    uds_sparse_cache_size(geometry, config->sparse_cache_chapters) == 0)
+		return UDS_ERR_ARGUMENT;
 	/* A chapter number and a count of records share a word of the claims. */
 	if (geometry->records_per_chapter >= 1u << UDS_CLAIM_COUNT_BITS ||
 	    uds_open_chapter_size(geometry->records_per_chapter) == 0)
+		return UDS_ERR_ARGUMENT;
+	/* Chapters in memory are dense. */
+	if (geometry->parameters.sparse_chapters > 0 && geometry->dense_chapters <= UDS_CHAPTER_BUFFERS)
 		return UDS_ERR_ARGUMENT;
 	return UDS_OK;
 }
@@ -138,6 +156,7 @@ uds_config_init(uds_config *config, uint32_t memory_mb, uds_index_structure stru
 	config->structure = structure;
 	config->zone_count = zone_count;
 	config->page_cache_bytes = page_cache_bytes;
+	config->sparse_cache_chapters = is_sparse ? SPARSE_CACHE_CHAPTERS : 0;
 	if (uds_geometry_parameters_for_memory(&config->geometry, memory_mb, is_sparse) != UDS_OK)
 		return uds_error_set(error,
 		                     UDS_ERR_ARGUMENT,
@@ -175,6 +194,7 @@ lay_out_zone(uds_index *index, uint32_t number)
 	uds_zone *zone = &index->zones[number];
 
 	zone->granted = 0;
+	uds_port_mutex_init(&zone->hook_mutex);
 	for (uint32_t i = 0; i < UDS_CHAPTER_BUFFERS; i++)
 		uds_open_chapter_init(zone->shares[i], zone->share_capacity);
 	atomic_store_explicit(&zone->is_full, 0, memory_order_relaxed);
@@ -196,6 +216,8 @@ set_constants(uds_index *index, const uds_config *config, const uds_geometry *ge
 	index->page_map = (uds_page_map *) (base + layout->page_map);
 	index->slots = (uds_chapter_slot *) (base + layout->slots);
 	index->page_cache = (uds_page_cache *) (base + layout->page_cache);
+	if (geometry->parameters.sparse_chapters > 0)
+		index->sparse_cache = (uds_sparse_cache *) (base + layout->sparse_cache);
 	index->writer_refs = (uds_record_ref *) (base + layout->refs);
 	index->writer_scratch = base + layout->scratch;
 	index->writer_image = base + layout->image;
@@ -212,13 +234,16 @@ set_constants(uds_index *index, const uds_config *config, const uds_geometry *ge
 	}
 }
 
-/* Zones are ranges of positions, and positions grow with the volume index field of a name. */
+/*
+ * Zones are ranges of positions, and positions grow with the volume index field of a name.
+ * sampling_byte: last byte of names of the sub-index.
+ */
 static void
-set_zone_limits(uds_index *index)
+set_zone_limits(const uds_index *index, uint8_t sampling_byte, uint64_t limits[UDS_ZONES_MAX])
 {
 	for (uint32_t zone = 1; zone < index->config.zone_count; zone++)
 	{
-		uint64_t low = index->zone_limits[zone - 1];
+		uint64_t low = limits[zone - 1];
 		uint64_t high = UINT64_MAX;
 
 		while (low < high)
@@ -228,12 +253,13 @@ set_zone_limits(uds_index *index)
 			uint64_t raw = __builtin_bswap64(middle);
 
 			memcpy(name.bytes, &raw, sizeof(raw));
+			name.bytes[UDS_NAME_BYTES - 1] = sampling_byte;
 			if (uds_volume_index_zone(&index->volume_index, &name) >= zone)
 				high = middle;
 			else
 				low = middle + 1;
 		}
-		index->zone_limits[zone] = low;
+		limits[zone] = low;
 	}
 }
 
@@ -278,7 +304,11 @@ uds_block_lay_out(uds_index *index, uds_port *port, const uds_config *config, bo
 	if (status != UDS_OK)
 		return status;
 	if (atomic_load_explicit(&index->epoch, memory_order_relaxed) == 0)
-		set_zone_limits(index);
+	{
+		/* A sampling field of 1 is no hook's, of 0 one's where there are any. */
+		set_zone_limits(index, 1, index->zone_limits[0]);
+		set_zone_limits(index, 0, index->zone_limits[UDS_SUB_INDEX_HOOKS]);
+	}
 	uds_page_map_init(index->page_map, &index->geometry);
 	for (uint32_t i = 0; i < config->geometry.chapters; i++)
 	{
@@ -297,6 +327,12 @@ uds_block_lay_out(uds_index *index, uds_port *port, const uds_config *config, bo
 	                    layout.cache_pages,
 	                    config->geometry.page_bytes,
 	                    config->reader_count);
+	if (index->sparse_cache != NULL)
+		uds_sparse_cache_init(index->sparse_cache,
+		                      &index->geometry,
+		                      config->sparse_cache_chapters,
+		                      config->zone_count,
+		                      SPARSE_SKIP_THRESHOLD / config->zone_count);
 	atomic_store_explicit(&index->bad_pages, 0, memory_order_relaxed);
 	atomic_store_explicit(&index->bad_pages_baseline, 0, memory_order_relaxed);
 	atomic_store_explicit(&index->reads_baseline, 0, memory_order_relaxed);
@@ -426,6 +462,19 @@ uds_block_open_volume(uds_index *index, uds_port *port, uds_volume *volume, cons
 		             status == UDS_NOT_FOUND ? "there is no such file" : error.message);
 }
 
+uds_status
+uds_block_serve(uds_index *index, uds_volume *volume)
+{
+	uint64_t newest = atomic_load_explicit(&index->close_wanted, memory_order_acquire);
+	uds_status status = uds_page_cache_serve(index->page_cache, volume);
+
+	if (status != UDS_NOT_FOUND || index->sparse_cache == NULL)
+		return status;
+	return uds_sparse_cache_load(index->sparse_cache,
+	                             volume,
+	                             uds_geometry_oldest(&index->geometry, newest));
+}
+
 void
 uds_block_leave(uds_index *index, uds_port *port, uint32_t number)
 {
@@ -477,12 +526,22 @@ uds_block_claim(uds_index *index, uint64_t chapter)
 uint32_t
 uds_index_zone_of(const uds_index *index, const uds_name *name)
 {
+	bool is_hook =
+		uds_geometry_is_hook(index->config.geometry.sample_rate, uds_name_sampling_field(name));
+	const uint64_t *limits = index->zone_limits[is_hook];
 	uint64_t field = uds_name_volume_field(name);
 	uint32_t zone = 0;
 
-	while (zone + 1 < index->config.zone_count && field >= index->zone_limits[zone + 1])
+	while (zone + 1 < index->config.zone_count && field >= limits[zone + 1])
 		zone++;
 	return zone;
+}
+
+bool
+uds_index_needs_triage(const uds_index *index, const uds_name *name)
+{
+	return index->config.zone_count > 1 &&
+	       uds_geometry_is_hook(index->config.geometry.sample_rate, uds_name_sampling_field(name));
 }
 
 uds_status

@@ -2,7 +2,7 @@
  * block.h: the shared block of an index, as the engine's own modules see it.
  *
  *   uds_index (this struct) | volume index | page map | chapter slots | shares of the zones
- *   (UDS_CHAPTER_BUFFERS each) | page cache | scratch memory of the chapter writer
+ *   (UDS_CHAPTER_BUFFERS each) | scratch memory of the chapter writer | page cache | sparse cache
  *
  * The head (state, reason, owners, counters) is valid from the first moment, when all is zero; the
  * rest is laid out by the chapter writer (uds_block_lay_out), again for each recovery.  Pointers
@@ -28,6 +28,7 @@
 #include "page_cache.h"
 #include "page_map.h"
 #include "record_page.h"
+#include "sparse_cache.h"
 #include "volume.h"
 
 #pragma GCC visibility push(hidden)
@@ -71,8 +72,10 @@ typedef struct uds_zone
 	_Atomic uint64_t longest_pause_ns; /* atomic: relaxed, statistics */
 	_Atomic uint64_t newest; /* atomic: number of the open chapter; release by the zone when it has
 								* closed the one before, acquire by the writer */
-	uint32_t granted;        /* zone: positions of the open chapter that it may still fill */
-	uint32_t share_capacity; /* const */
+	uds_port_mutex hook_mutex; /* of a sparse index: whoever changes its hooks, or reads those of a
+	                            * zone that is not its own, holds it */
+	uint32_t granted;          /* zone: positions of the open chapter that it may still fill */
+	uint32_t share_capacity;   /* const */
 	uds_open_chapter *shares[UDS_CHAPTER_BUFFERS]; /* const: chapter n is in n mod 4 */
 	_Alignas(UDS_CACHE_LINE) uds_zone_counters counters;
 } uds_zone;
@@ -119,9 +122,9 @@ struct uds_index
 	uds_geometry geometry;
 	size_t block_bytes, cache_bytes;
 	uint32_t cache_pages;
-	/* Least volume index field of the names of each zone.  Kept apart from the volume index, so
-	 * that backends can ask for a zone while the writer lays out the block again. */
-	uint64_t zone_limits[UDS_ZONES_MAX];
+	/* Least volume index field of the names of each zone, in each sub-index.  Kept apart from the
+	 * volume index, so that backends can ask for a zone while the writer lays out the block again. */
+	uint64_t zone_limits[UDS_SUB_INDEXES_MAX][UDS_ZONES_MAX];
 
 	/* chapters */
 	_Atomic uint64_t close_wanted;     /* atomic: chapters below it are to be closed by all zones */
@@ -133,6 +136,7 @@ struct uds_index
 	uds_page_map *page_map;
 	uds_chapter_slot *slots;
 	uds_page_cache *page_cache;
+	uds_sparse_cache *sparse_cache; /* NULL: the index is dense */
 	/* the writer's own */
 	uds_record_ref *writer_refs; /* records_per_chapter */
 	void *writer_scratch;        /* of the chapter index build */
@@ -177,6 +181,20 @@ void uds_block_fail(uds_index *index, uds_port *port, const char *reason);
  */
 void uds_block_open_volume(uds_index *index, uds_port *port, uds_volume *volume, const char *worker,
                            uint32_t number);
+
+/*
+ * Do a piece of what zones have queued: page reads, or the load of a sparse chapter.  Caller: a
+ * reader inside, or a zone while no reader is there.  volume: open, the caller's.
+ * UDS_OK, UDS_NOT_FOUND (nothing can be done now), UDS_STOPPED.
+ */
+UDS_MUST_CHECK uds_status uds_block_serve(uds_index *index, uds_volume *volume);
+
+/* Is a chapter of the window sparse while newest is the open one? */
+static inline bool
+uds_block_is_sparse(const uds_index *index, uint64_t newest, uint64_t chapter)
+{
+	return index->sparse_cache != NULL && chapter + index->geometry.dense_chapters <= newest;
+}
 
 /*
  * Enter the index as a guest: false when the writer has it or it does not execute requests; the

@@ -55,7 +55,8 @@ typedef struct uds_control
 	uint32_t is_reduced;
 	uint64_t remapped_virtual;
 	uint64_t remapped_physical;
-	uint8_t reserved[UDS_CONTROL_BYTES - 152];
+	uint32_t sample_rate; /* 0 = dense */
+	uint8_t reserved[UDS_CONTROL_BYTES - 156];
 } uds_control;
 
 _Static_assert(sizeof(uds_control) == UDS_CONTROL_BYTES, "stored as raw bytes");
@@ -64,6 +65,7 @@ _Static_assert(offsetof(uds_control, generation) == 48, "stored as raw bytes");
 _Static_assert(offsetof(uds_control, stamp) == 80, "stored as raw bytes");
 _Static_assert(offsetof(uds_control, memory_mb) == 96, "stored as raw bytes");
 _Static_assert(offsetof(uds_control, remapped_virtual) == 136, "stored as raw bytes");
+_Static_assert(offsetof(uds_control, sample_rate) == 152, "stored as raw bytes");
 
 /*
  * Read and check the file.

@@ -40,6 +40,8 @@ parameters_are_valid(const uds_geometry_parameters *p)
 		return false;
 	if (p->chapters < 2 || p->chapters > (1u << 30) || p->sparse_chapters >= p->chapters)
 		return false;
+	if (p->sparse_chapters == 0 && p->sample_rate != 0)
+		return false;
 	return !p->is_reduced || p->remapped_physical < p->chapters;
 }
 
@@ -89,6 +91,7 @@ uds_geometry_parameters_for_memory(uds_geometry_parameters *parameters, uint32_t
 	if (is_sparse)
 	{
 		parameters->sparse_chapters = (uint32_t) ((uint64_t) parameters->chapters * 19 / 2);
+		parameters->sample_rate = UDS_SAMPLE_RATE;
 		parameters->chapters *= 10;
 	}
 	return UDS_OK;

@@ -14,6 +14,9 @@
 #define UDS_RECORDS_PER_PAGE 127  /* a perfect search tree of 7 levels */
 #define UDS_SEAL_PAGES       1
 
+/* Of a sparse index, one name in so many is a hook: it stays indexed when its chapter is sparse. */
+#define UDS_SAMPLE_RATE 32
+
 #define UDS_MEMORY_MB_MIN 4
 #define UDS_MEMORY_MB_MAX (1024 * 1024)
 /* Records of a chapter that a zone must have for itself. */
@@ -28,6 +31,7 @@ typedef struct uds_geometry_parameters
 	uint32_t extra_pages;     /* per chapter: the seal */
 	uint32_t chapters;        /* per volume, >= 2 */
 	uint32_t sparse_chapters; /* per volume, < chapters; 0 = dense */
+	uint32_t sample_rate;     /* one name in so many is a hook; 0 in a dense index, where none is */
 	bool is_reduced;          /* converted: one chapter fewer */
 	uint64_t remapped_virtual;
 	uint64_t remapped_physical;
@@ -60,7 +64,8 @@ uds_geometry_bits(uint64_t n)
 
 /*
  * Derive everything.  UDS_ERR_ARGUMENT when a parameter is out of its range or a result does not
- * fit its width (19-bit page offsets, 16-bit list and page numbers).
+ * fit its width (19-bit page offsets, 16-bit list and page numbers).  Nothing follows from the
+ * sample rate here: that a sparse index has one is for the volume index to check.
  */
 UDS_MUST_CHECK uds_status uds_geometry_init(uds_geometry *geometry,
                                             const uds_geometry_parameters *parameters);
@@ -68,7 +73,7 @@ UDS_MUST_CHECK uds_status uds_geometry_init(uds_geometry *geometry,
 /*
  * Parameters of the product for uds.memory in MB (UDS_MEMORY_MB_MIN..MAX, else UDS_ERR_ARGUMENT):
  * record_pages = clamp(2 M, 64, 2048), chapters = 2048 M / record_pages, ten times as many when
- * sparse, of which 95 % are sparse.
+ * sparse, of which 95 % are sparse; one name in UDS_SAMPLE_RATE is a hook then.
  */
 UDS_MUST_CHECK uds_status uds_geometry_parameters_for_memory(uds_geometry_parameters *parameters,
                                                              uint32_t memory_mb, bool is_sparse);
@@ -95,6 +100,13 @@ static inline uint64_t
 uds_geometry_chapter_page(const uds_geometry *geometry, uint32_t physical_chapter)
 {
 	return 1 + (uint64_t) geometry->pages_per_chapter * physical_chapter;
+}
+
+/* Is a name with this sampling field a hook? */
+static inline bool
+uds_geometry_is_hook(uint32_t sample_rate, uint32_t sampling_field)
+{
+	return sample_rate != 0 && sampling_field % sample_rate == 0;
 }
 
 /* Fields of a name in the chapter index (spec 01 section 1). */

@@ -110,6 +110,18 @@ describe_window(uds_index *index, uds_statistics *statistics)
 	}
 }
 
+static void
+count_sparse_cache(uds_index *index, uds_statistics *statistics)
+{
+	uds_sparse_statistics counts;
+
+	uds_sparse_cache_statistics(index->sparse_cache, &counts);
+	statistics->sparse_chapters = counts.chapters;
+	statistics->sparse_loads = counts.loads;
+	statistics->sparse_failures = counts.failures;
+	statistics->sparse_drops = counts.drops;
+}
+
 void
 uds_index_statistics(uds_index *index, uds_statistics *statistics)
 {
@@ -137,6 +149,8 @@ uds_index_statistics(uds_index *index, uds_statistics *statistics)
 	statistics->cache_misses = SINCE_RESET(cache_misses);
 	statistics->page_reads = uds_page_cache_reads(index->page_cache) - load(&index->reads_baseline);
 	statistics->bad_pages = load(&index->bad_pages) - load(&index->bad_pages_baseline);
+	if (index->sparse_cache != NULL)
+		count_sparse_cache(index, statistics);
 	statistics->last_checkpoint =
 		atomic_load_explicit(&index->last_checkpoint, memory_order_relaxed);
 	statistics->opened_at = atomic_load_explicit(&index->opened_at, memory_order_relaxed);

@@ -11,6 +11,7 @@
  *   zone worker z              uds_zone_attach .. { uds_zone_turn, uds_zone_execute,
  *                              uds_zone_advance } .. uds_zone_detach
  *   reader n                   uds_reader_attach .. uds_reader_work .. uds_reader_detach
+ *   triage                     uds_triage_attach .. uds_triage_execute .. uds_triage_detach
  *   anybody                    uds_index_state, uds_index_zone_of, uds_index_statistics
  *
  * The block must be zero before its first use; zero is the state UDS_STATE_NONE.  Calls of one
@@ -34,6 +35,7 @@ typedef struct uds_config
 	uint32_t zone_count;       /* 1..UDS_ZONES_MAX */
 	uint32_t reader_count;     /* 0..UDS_READERS_MAX; while none is there, zones read themselves */
 	uint64_t page_cache_bytes; /* rounded down to pages, at least UDS_PAGE_CACHE_PAGES_MIN */
+	uint32_t sparse_cache_chapters; /* of a sparse index: 1..UDS_SPARSE_CHAPTERS_MAX */
 } uds_config;
 
 #define UDS_PAGE_CACHE_PAGES_MIN 16
@@ -99,6 +101,12 @@ uds_state_executes(uds_state state)
  */
 uint32_t uds_index_zone_of(const uds_index *index, const uds_name *name);
 
+/*
+ * Does a name have to be shown to the triage worker, before requests are sent to zones?  Only in a
+ * sparse index with several zones.  When: as uds_index_zone_of.
+ */
+bool uds_index_needs_triage(const uds_index *index, const uds_name *name);
+
 /* Key of names (DESIGN section 8), 16 bytes: constant once the state has left NONE/RECOVERING for
  * the first time.  UDS_ERR_STATE before. */
 UDS_MUST_CHECK uds_status uds_index_name_key(const uds_index *index, uint8_t key[16]);
@@ -127,6 +135,8 @@ typedef struct uds_statistics
 	uint64_t index_memory, cache_memory, volume_bytes;
 	/* page cache */
 	uint64_t cache_hits, cache_misses, page_reads, bad_pages;
+	/* sparse cache: chapters in it now; loads, loads given up, loads that were not queued */
+	uint64_t sparse_chapters, sparse_loads, sparse_failures, sparse_drops;
 	/* life */
 	int64_t last_checkpoint; /* wall clock, microseconds since 1970; 0 = never */
 	int64_t opened_at;
@@ -249,6 +259,35 @@ UDS_MUST_CHECK uds_status uds_reader_work(uds_reader *reader);
 
 /* End of this reader: close files.  Never waits, never fails: fit for an exit callback. */
 void uds_reader_detach(uds_reader *reader);
+
+/* ---- triage ---------------------------------------------------------------------------------- */
+
+/* Process-local part of the triage worker. */
+typedef struct uds_triage uds_triage;
+
+size_t uds_triage_size(void);
+
+/* Become the triage worker of a sparse index: as uds_reader_attach. */
+UDS_MUST_CHECK uds_status uds_triage_attach(void *memory, uds_index *index, uds_port *port,
+                                            uds_triage **triage, uds_error *error);
+
+/*
+ * Look at names of a batch, before their requests are sent to their zones: ask for the sparse
+ * chapters that their neighbours may be in.  Names that need no triage do no harm.
+ *
+ * count  0..UDS_BATCH_MAX
+ *
+ * UDS_OK            done
+ * UDS_PENDING       the writer has the index, or it does not execute requests now: wait to be woken
+ *                   (UDS_WORKER_TRIAGE), then call again
+ * UDS_ERR_ARGUMENT  count is out of range
+ * UDS_ERR_INTERNAL  an invariant is broken, the index is marked failed
+ */
+UDS_MUST_CHECK uds_status uds_triage_execute(uds_triage *triage, const uds_name *names,
+                                             uint32_t count);
+
+/* End of the triage worker.  Never waits, never fails: fit for an exit callback. */
+void uds_triage_detach(uds_triage *triage);
 
 /* ---- chapter writer -------------------------------------------------------------------------- */
 

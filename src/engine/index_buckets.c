@@ -65,6 +65,12 @@ uds_index_buckets_set_window(uds_index_buckets *index, uint32_t zone, uint64_t o
 	return uds_bucket_zones_set_window(index, zone, oldest, newest);
 }
 
+uint64_t
+uds_index_buckets_oldest(const uds_index_buckets *index, uint32_t zone)
+{
+	return index->zones[zone].oldest;
+}
+
 uds_status
 uds_index_buckets_save(const uds_index_buckets *index, uint32_t zone, uds_stream *stream)
 {

@@ -62,6 +62,8 @@ UDS_MUST_CHECK uds_status uds_index_buckets_remove(uds_index_buckets *index,
 UDS_MUST_CHECK uds_status uds_index_buckets_set_window(uds_index_buckets *index, uint32_t zone,
                                                        uint64_t oldest, uint64_t newest);
 
+uint64_t uds_index_buckets_oldest(const uds_index_buckets *index, uint32_t zone);
+
 void uds_index_buckets_counters(const uds_index_buckets *index, uint32_t zone,
                                 uds_index_counters *counters);
 UDS_MUST_CHECK uds_status uds_index_buckets_save(const uds_index_buckets *index, uint32_t zone,

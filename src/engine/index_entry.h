@@ -40,6 +40,9 @@
  *                                       uint64_t newest)
  *       Set the valid chapters of a zone; newest - oldest < parameters.chapters.  Neither bound
  *       ever moves back, else UDS_ERR_ARGUMENT.  Bounded work (no walk over the zone).
+ *   uint64_t uds_index_<s>_oldest(const uds_index_<s> *index, uint32_t zone)
+ *       Lower bound of that window: what was set last or, when that is higher, came with a loaded
+ *       part.
  *   void uds_index_<s>_counters(const uds_index_<s> *index, uint32_t zone,
  *                               uds_index_counters *counters)
  *   uds_status uds_index_<s>_save(const uds_index_<s> *index, uint32_t zone, uds_stream *stream)

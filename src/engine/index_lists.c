@@ -365,6 +365,12 @@ uds_index_lists_set_window(uds_index_lists *index, uint32_t zone_number, uint64_
 	             UINT32_MAX);
 }
 
+uint64_t
+uds_index_lists_oldest(const uds_index_lists *index, uint32_t zone)
+{
+	return zone_of(index, zone)->oldest;
+}
+
 /* ---- entries --------------------------------------------------------------------------------- */
 
 uds_status

@@ -31,6 +31,7 @@ UDS_MUST_CHECK uds_status uds_index_lists_move(uds_index_lists *index, uds_index
 UDS_MUST_CHECK uds_status uds_index_lists_remove(uds_index_lists *index, uds_index_entry *entry);
 UDS_MUST_CHECK uds_status uds_index_lists_set_window(uds_index_lists *index, uint32_t zone,
                                                      uint64_t oldest, uint64_t newest);
+uint64_t uds_index_lists_oldest(const uds_index_lists *index, uint32_t zone);
 void uds_index_lists_counters(const uds_index_lists *index, uint32_t zone,
                               uds_index_counters *counters);
 UDS_MUST_CHECK uds_status uds_index_lists_save(const uds_index_lists *index, uint32_t zone,

@@ -1,8 +1,8 @@
 /*
- * reader.c: the worker that performs the reads of the page cache.
+ * reader.c: the worker that performs the reads of the page cache and loads sparse chapters.
  *
- * A reader is a guest of the index (block.h): it enters, serves a piece of the queue and leaves.
- * It says that it is idle before it looks at the queue for the last time, so that a read queued
+ * A reader is a guest of the index (block.h): it enters, serves a piece of the queues and leaves.
+ * It says that it is idle before it looks at the queues for the last time, so that what is queued
  * after that look wakes it.
  */
 #include "reader.h"
@@ -68,11 +68,11 @@ uds_reader_work(uds_reader *reader)
 		return UDS_PENDING;
 	adopt_block(reader);
 	uds_page_cache_set_idle(index->page_cache, reader->number, false);
-	status = uds_page_cache_serve(index->page_cache, &reader->volume);
+	status = uds_block_serve(index, &reader->volume);
 	if (status == UDS_NOT_FOUND)
 	{
 		uds_page_cache_set_idle(index->page_cache, reader->number, true);
-		status = uds_page_cache_serve(index->page_cache, &reader->volume);
+		status = uds_block_serve(index, &reader->volume);
 		if (status == UDS_OK)
 			uds_page_cache_set_idle(index->page_cache, reader->number, false);
 	}

@@ -9,7 +9,8 @@
  * 2. The save is loaded, the other save if that one is damaged.
  * 3. Chapters since the save are replayed in order.  A name without entry gets a hint, as when it
  *    was posted.  A hint of another chapter may be this name's older version or another name's: the
- *    chapter it leads to is searched, and tells.
+ *    chapter it leads to is searched, and tells.  Of chapters that are sparse in the end only hooks
+ *    are replayed: other entries would be gone by then.
  */
 #include "recovery.h"
 
@@ -26,6 +27,7 @@ typedef struct replay
 	uint64_t chapter; /* being replayed */
 	uint64_t oldest;  /* of the final window */
 	uint64_t loaded;  /* number of the open chapter of the save, or UDS_NO_CHAPTER */
+	bool is_sparse;   /* the chapter will be sparse: its hooks are all that counts */
 	uds_recovery_result *result;
 } replay;
 
@@ -298,6 +300,8 @@ replay_record_page(replay *state, const uint8_t *page, uint32_t number, bool mus
 		if (i + NAMES_AHEAD < count)
 			uds_volume_index_prefetch(&state->index->volume_index,
 			                          &uds_record_page_record(page, i + NAMES_AHEAD)->name);
+		if (state->is_sparse && !uds_volume_index_is_hook(&state->index->volume_index, name))
+			continue;
 		if (!must_be_indexed || is_indexed(state, number, name))
 			status = replay_name(state, name);
 	}
@@ -407,6 +411,7 @@ replay_chapters(replay *state, uint64_t first, uds_error *error)
 		uds_status status = set_windows(state, chapter);
 
 		state->chapter = chapter;
+		state->is_sparse = uds_geometry_is_sparse(&index->geometry, state->oldest, newest, chapter);
 		if (status != UDS_OK)
 			return status;
 		if (is_sealed(index, chapter))

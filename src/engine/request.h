@@ -54,6 +54,8 @@ struct uds_request
 	uint32_t page_slot;
 	uint32_t record_page;
 	uint64_t chapter;
+	uint64_t missed;        /* chapter of the volume index's entry that does not hold the name */
+	uint64_t ticket;        /* of the loads of sparse chapters that it has waited for */
 	uds_request *next;      /* in the list it is parked in, or in the list of finished ones */
 	uds_request *next_hash; /* in the table of parked requests */
 	uds_request *next_same; /* requests for the same name that wait for this one */

@@ -17,10 +17,11 @@
  * and costs duplicates, never a request.  Requests that would find nothing wait for the loads that
  * are under way (uds_sparse_cache_pending), so that a hook is as good as in a cache that blocks.
  *
- * Replacement.  A load replaces, in this order: an expired chapter, one that this cache's users
- * skip, the least recently used one.  A chapter is used when a record was found in it or when it is
- * asked for again.  A zone skips a chapter that it has searched in vain skip_threshold times in
- * succession, until it is used again.
+ * Replacement.  A load drops all expired chapters.  When the others leave no room it replaces the
+ * least recently used one of those that a zone skips, or, when none is skipped, of all.  A chapter
+ * is used when it has just been loaded, when a record was found in it and when it is asked for
+ * again.  A zone skips a chapter that it has searched in vain more than skip_threshold times in
+ * succession, until any zone uses it again.
  */
 #ifndef UDS_SPARSE_CACHE_H
 #define UDS_SPARSE_CACHE_H
@@ -51,6 +52,9 @@ size_t uds_sparse_cache_size(const uds_geometry *geometry, uint32_t chapters);
  * geometry        const while the cache is used, in the block
  * zone_count      1..UDS_ZONES_MAX
  * skip_threshold  searches in vain, of one zone; the original's is 20000 / zones
+ *
+ * Nobody else uses the cache meanwhile, but for statistics.  Views of a cache that was there before
+ * are to be zeroed.
  */
 void uds_sparse_cache_init(uds_sparse_cache *cache, const uds_geometry *geometry, uint32_t chapters,
                            uint32_t zone_count, uint32_t skip_threshold);
@@ -58,11 +62,11 @@ void uds_sparse_cache_init(uds_sparse_cache *cache, const uds_geometry *geometry
 /* ---- membership: zones and triage --------------------------------------------------------------- */
 
 /*
- * Ask for a chapter.  Cheap (no lock) when it is there.
+ * Ask for a chapter.  Takes a lock only to queue a load.
  *
  * oldest  of the window, at the caller's
  *
- * UDS_OK         it is there; it counts as used
+ * UDS_OK         it is there, for views that are entered from now on; it counts as used
  * UDS_PENDING    its load is queued or under way
  * UDS_DUPLICATE  the same, and this call has queued it: a reader is to be woken
  * UDS_OVERFLOW   too many loads wait: dropped, counted
@@ -71,15 +75,22 @@ void uds_sparse_cache_init(uds_sparse_cache *cache, const uds_geometry *geometry
 UDS_MUST_CHECK uds_status uds_sparse_cache_request(uds_sparse_cache *cache, uint64_t chapter,
                                                    uint64_t oldest);
 
-/* Ticket of the newest load that is queued or under way now; 0 when there is none. */
+/*
+ * Ticket for all loads that are queued or under way now; 0 when there is none.  It covers those
+ * that this worker was told of by uds_sparse_cache_request.
+ */
 uint64_t uds_sparse_cache_pending(const uds_sparse_cache *cache);
 
-/* Have all loads up to a ticket ended?  True for 0. */
+/*
+ * Have all loads up to a ticket ended?  True for 0.  What they have loaded is there for views that
+ * are entered from now on.
+ */
 bool uds_sparse_cache_is_done(const uds_sparse_cache *cache, uint64_t ticket);
 
 /*
- * Have a zone woken when loads up to a ticket have ended; false when they have already (nobody is
- * woken then).  A zone is also woken when other loads end.
+ * Have a zone woken, once, when loads up to a ticket have ended; false when they have already (it
+ * may be woken all the same).  The wake may come for other loads, too: who finds its ticket not
+ * done then calls this again.  Not inside a snapshot: a load may wait for the zone to leave it.
  */
 bool uds_sparse_cache_wait(uds_sparse_cache *cache, uint32_t zone, uint64_t ticket);
 
@@ -92,11 +103,15 @@ typedef struct uds_sparse_view
 	uint32_t count;   /* chapters of the snapshot, newest first */
 	uint64_t chapters[UDS_SPARSE_CHAPTERS_MAX];
 	uint32_t entries[UDS_SPARSE_CHAPTERS_MAX]; /* their entries */
-	uint32_t uses[UDS_SPARSE_ENTRIES_MAX];     /* of an entry, when misses began to be counted */
-	uint32_t misses[UDS_SPARSE_ENTRIES_MAX];   /* of an entry, in succession */
+	/* These two survive from one snapshot to the next. */
+	uint32_t uses[UDS_SPARSE_ENTRIES_MAX];   /* of an entry, when misses began to be counted */
+	uint32_t misses[UDS_SPARSE_ENTRIES_MAX]; /* of an entry, in succession */
 } uds_sparse_view;
 
-/* Enter the present snapshot.  Caller: the worker of the zone; every enter has its leave. */
+/*
+ * Enter the present snapshot.  Caller: the worker of the zone, outside of any snapshot; every enter
+ * has its leave, soon: loads run out of entries while a zone stays inside.
+ */
 void uds_sparse_cache_enter(uds_sparse_cache *cache, uint32_t zone, uds_sparse_view *view);
 
 /*
@@ -114,7 +129,8 @@ bool uds_sparse_cache_leave(uds_sparse_cache *cache, uint32_t zone, uds_sparse_v
  * record_page  [out] with UDS_OK: on which record page of it; another name may be there instead
  *
  * UDS_OK or UDS_NOT_FOUND.  Chapters that are skipped are not searched; each searched one without a
- * match counts a miss.  An index page that makes no sense counts as one without a match.
+ * match counts a miss.  An index page that makes no sense counts as one without a match.  A match
+ * is no use yet: see uds_sparse_cache_hit.
  */
 UDS_MUST_CHECK uds_status uds_sparse_cache_search(uds_sparse_cache *cache, uds_sparse_view *view,
                                                   const uds_name *name, uint64_t below,
@@ -122,7 +138,7 @@ UDS_MUST_CHECK uds_status uds_sparse_cache_search(uds_sparse_cache *cache, uds_s
                                                   uint32_t *record_page);
 
 /*
- * Search for a name in one chapter, whether it is skipped or not.
+ * Search for a name in one chapter, whether it is skipped or expired or not; counts nothing.
  * UDS_OK, UDS_NOT_FOUND (not in this chapter), UDS_ERR_STATE (the chapter is not in the view).
  */
 UDS_MUST_CHECK uds_status uds_sparse_cache_search_chapter(uds_sparse_cache *cache,
@@ -136,15 +152,19 @@ void uds_sparse_cache_hit(uds_sparse_cache *cache, uint64_t chapter);
 /* ---- loads: readers -------------------------------------------------------------------------------- */
 
 /*
- * Perform the next queued load, wake the zones that wait for loads.  Several callers load different
- * chapters at a time.
+ * Perform the queued load that was asked for first, wake the zones that wait for loads.  Several
+ * callers load different chapters at a time.  A reader calls this when it starts and when it is
+ * woken, again and again until there is nothing to do: an entry that one load gives back may be
+ * what another reader's load did not find.
  *
- * volume  open; its port wakes zones
- * oldest  of the window: an older chapter is not loaded, and replaced first
+ * volume  its port wakes zones; when it is not open, loads fail
+ * oldest  of the window: older chapters are not loaded, and those that are there are dropped
  *
- * UDS_OK         one was performed, or given up (its pages are damaged or cannot be read; counted)
- * UDS_NOT_FOUND  there is none, or no entry can be filled now: the caller is woken when that changes
- * UDS_STOPPED    the host asked to stop: the load waits again
+ * UDS_OK         one was performed or has failed (its pages are damaged or cannot be read), or was
+ *                dropped since its chapter has expired; counted in each case
+ * UDS_NOT_FOUND  there is none, or no entry can be filled now: then uds_sparse_cache_leave says when
+ *                a reader is to be woken
+ * UDS_STOPPED    the host asked to stop: the load waits again, in its former place
  */
 UDS_MUST_CHECK uds_status uds_sparse_cache_load(uds_sparse_cache *cache, uds_volume *volume,
                                                 uint64_t oldest);
@@ -155,7 +175,8 @@ typedef struct uds_sparse_statistics
 {
 	uint64_t chapters; /* that can be searched now */
 	uint64_t loads;    /* performed with success */
-	uint64_t failures; /* loads given up */
+	uint64_t failures; /* loads whose chapter could not be read */
+	uint64_t expired;  /* loads that came too late: the chapter had left the window */
 	uint64_t drops;    /* requests that found the queue full */
 } uds_sparse_statistics;
 

@@ -52,6 +52,7 @@ encode_header(const uds_volume *volume, const uint8_t *name_key, uint8_t page[10
 		.chapters = p->chapters,
 		.sparse_chapters = p->sparse_chapters,
 		.is_reduced = p->is_reduced,
+		.sample_rate = p->sample_rate,
 		.remapped_virtual = p->remapped_virtual,
 		.remapped_physical = p->remapped_physical,
 	};
@@ -201,11 +202,18 @@ uds_volume_verify_page(const uds_volume *volume, const uint8_t *page, uint64_t c
 	return uds_record_page_verify(page, (uint16_t) (number - geometry->index_pages), &identity);
 }
 
-/* Count a page that cannot be used; tell of the first one of a chapter. */
-static void
-report_bad_page(uds_volume *volume, uds_chapter_slot *slot, uint64_t chapter, uint32_t page,
-                const char *reason)
+/*
+ * What to say of a page that could not be read or is bad.  Counts it and tells of the first one of
+ * a chapter, unless the chapter has expired meanwhile: a page that is being overwritten is not
+ * damage.
+ */
+static uds_status
+explain_bad_page(uds_volume *volume, uds_chapter_slot *slot, uint64_t chapter, uint32_t page,
+                 uds_status status, const uds_error *error)
 {
+	atomic_thread_fence(memory_order_acquire);
+	if (atomic_load_explicit(&slot->chapter, memory_order_acquire) != chapter)
+		return UDS_NOT_FOUND;
 	atomic_fetch_add_explicit(volume->bad_pages, 1, memory_order_relaxed);
 	if (atomic_exchange_explicit(&slot->damage, 1, memory_order_relaxed) == 0)
 		uds_port_log(volume->port,
@@ -213,7 +221,8 @@ report_bad_page(uds_volume *volume, uds_chapter_slot *slot, uint64_t chapter, ui
 		             "page %u of chapter %llu cannot be used (%s); its records are not found",
 		             page,
 		             (unsigned long long) chapter,
-		             reason);
+		             error->message[0] != '\0' ? error->message : "checksum or structure is wrong");
+	return status;
 }
 
 /*
@@ -225,22 +234,12 @@ check_page(uds_volume *volume, uint64_t chapter, uint32_t generation, uint32_t p
            const uint8_t *buffer, uds_status status, const uds_error *error)
 {
 	uint32_t physical = uds_geometry_physical_chapter(volume->geometry, chapter);
-	uds_chapter_slot *slot = &volume->slots[physical];
 
 	if (status == UDS_OK)
 		status = uds_volume_verify_page(volume, buffer, chapter, generation, page);
 	if (status == UDS_OK)
 		return UDS_OK;
-	/* A page that is being overwritten is not damage. */
-	atomic_thread_fence(memory_order_acquire);
-	if (atomic_load_explicit(&slot->chapter, memory_order_acquire) != chapter)
-		return UDS_NOT_FOUND;
-	report_bad_page(volume,
-	                slot,
-	                chapter,
-	                page,
-	                error != NULL ? error->message : "checksum or structure is wrong");
-	return status;
+	return explain_bad_page(volume, &volume->slots[physical], chapter, page, status, error);
 }
 
 uds_status
@@ -256,7 +255,7 @@ uds_volume_read_page(uds_volume *volume, uint64_t chapter, uint32_t page, uint8_
 	if (atomic_load_explicit(&slot->chapter, memory_order_acquire) != chapter)
 		return UDS_NOT_FOUND;
 	generation = atomic_load_explicit(&slot->generation, memory_order_relaxed);
-	memset(&error, 0, sizeof(error));
+	error.message[0] = '\0';
 	if (volume->file == NULL)
 		status = uds_error_set(&error, UDS_ERR_IO, 0, "volume is not open");
 	else
@@ -269,13 +268,7 @@ uds_volume_read_page(uds_volume *volume, uint64_t chapter, uint32_t page, uint8_
 		                            &error);
 	if (status == UDS_NOT_FOUND)
 		status = uds_error_set(&error, UDS_ERR_CORRUPT, 0, "file is too short");
-	return check_page(volume,
-	                  chapter,
-	                  generation,
-	                  page,
-	                  buffer,
-	                  status,
-	                  status == UDS_OK ? NULL : &error);
+	return check_page(volume, chapter, generation, page, buffer, status, &error);
 }
 
 uds_status
@@ -285,10 +278,12 @@ uds_volume_read_cached_page(uds_volume *volume, uint64_t chapter, uint32_t page,
 	uint32_t physical = uds_geometry_physical_chapter(geometry, chapter);
 	uds_chapter_slot *slot = &volume->slots[physical];
 	uint32_t generation;
+	uds_error error;
 
 	if (atomic_load_explicit(&slot->chapter, memory_order_acquire) != chapter)
 		return UDS_NOT_FOUND;
 	generation = atomic_load_explicit(&slot->generation, memory_order_relaxed);
+	error.message[0] = '\0';
 	if (volume->file == NULL ||
 	    uds_port_file_read_cached(volume->port,
 	                              volume->file,
@@ -296,7 +291,7 @@ uds_volume_read_cached_page(uds_volume *volume, uint64_t chapter, uint32_t page,
 	                              geometry->parameters.page_bytes,
 	                              page_offset(geometry, physical, page)) != UDS_OK)
 		return UDS_PENDING;
-	return check_page(volume, chapter, generation, page, buffer, UDS_OK, NULL);
+	return check_page(volume, chapter, generation, page, buffer, UDS_OK, &error);
 }
 
 void
@@ -341,6 +336,58 @@ uds_volume_read_pages(uds_volume *volume, uint32_t physical_chapter, uint32_t fi
 			return status;
 	}
 	return UDS_OK;
+}
+
+/* Verify index pages in memory.  *page: the first bad one. */
+static uds_status
+verify_index_pages(const uds_volume *volume, const uint8_t *pages, uint64_t chapter,
+                   uint32_t generation, uint32_t *page)
+{
+	const uds_geometry *geometry = volume->geometry;
+	uint32_t end = 0;
+
+	for (uint32_t i = 0; i < geometry->index_pages; i++)
+	{
+		const uint8_t *data = pages + (size_t) i * geometry->parameters.page_bytes;
+		uint32_t first;
+		uint32_t count;
+
+		*page = i;
+		if (uds_volume_verify_page(volume, data, chapter, generation, i) != UDS_OK)
+			return UDS_ERR_CORRUPT;
+		uds_chapter_index_bounds(data, &first, &count);
+		if (count > 0 && first != end)
+			return UDS_ERR_CORRUPT;
+		end += count;
+	}
+	return end == geometry->lists_per_chapter ? UDS_OK : UDS_ERR_CORRUPT;
+}
+
+uds_status
+uds_volume_read_index_pages(uds_volume *volume, uint64_t chapter, uint8_t *buffer)
+{
+	const uds_geometry *geometry = volume->geometry;
+	uint32_t physical = uds_geometry_physical_chapter(geometry, chapter);
+	uds_chapter_slot *slot = &volume->slots[physical];
+	uint32_t generation;
+	uint32_t page = 0;
+	uds_status status;
+	uds_error error = { 0 };
+
+	if (atomic_load_explicit(&slot->chapter, memory_order_acquire) != chapter)
+		return UDS_NOT_FOUND;
+	generation = atomic_load_explicit(&slot->generation, memory_order_relaxed);
+	if (volume->file == NULL)
+		status = uds_error_set(&error, UDS_ERR_IO, 0, "volume is not open");
+	else
+		status = uds_volume_read_pages(volume, physical, 0, geometry->index_pages, buffer, &error);
+	if (status == UDS_STOPPED)
+		return UDS_STOPPED;
+	if (status == UDS_OK)
+		status = verify_index_pages(volume, buffer, chapter, generation, &page);
+	if (status == UDS_OK)
+		return UDS_OK;
+	return explain_bad_page(volume, slot, chapter, page, status, &error);
 }
 
 uds_status

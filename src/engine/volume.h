@@ -44,7 +44,7 @@ typedef struct uds_volume_header
 	uint32_t chapters;
 	uint32_t sparse_chapters;
 	uint32_t is_reduced;
-	uint32_t reserved;
+	uint32_t sample_rate; /* 0 = dense */
 	uint64_t remapped_virtual;
 	uint64_t remapped_physical;
 } uds_volume_header;
@@ -170,6 +170,21 @@ UDS_MUST_CHECK uds_status uds_volume_verify_page(const uds_volume *volume, const
 UDS_MUST_CHECK uds_status uds_volume_read_pages(uds_volume *volume, uint32_t physical_chapter,
                                                 uint32_t first, uint32_t count, uint8_t *buffer,
                                                 uds_error *error);
+
+/*
+ * Read all index pages of a chapter and verify them, each by itself and that together they hold
+ * each list once, in order.
+ *
+ * buffer  [out] index_pages pages of page_bytes, one behind the other
+ *
+ * UDS_OK           the pages as they were written
+ * UDS_NOT_FOUND    the chapter is not there (expired, or never was)
+ * UDS_STOPPED      the host asked to stop
+ * UDS_ERR_CORRUPT  a page is bad; the first one is counted, logged once for a chapter
+ * UDS_ERR_IO       they could not be read; the same
+ */
+UDS_MUST_CHECK uds_status uds_volume_read_index_pages(uds_volume *volume, uint64_t chapter,
+                                                      uint8_t *buffer);
 
 /*
  * Verify a sealed chapter as a whole.  image: pages_per_chapter pages of scratch memory.

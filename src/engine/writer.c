@@ -208,6 +208,7 @@ set_parameters(uds_control *control, const uds_config *config)
 	control->is_reduced = p->is_reduced;
 	control->remapped_virtual = p->remapped_virtual;
 	control->remapped_physical = p->remapped_physical;
+	control->sample_rate = p->sample_rate;
 }
 
 static const char *
@@ -253,6 +254,12 @@ check_control(const uds_writer *writer, const uds_control *control, uds_error *e
 	                 writer->config.geometry.chapters,
 	                 writer->config.geometry.sparse_chapters,
 	                 structure_name(writer->config.structure));
+	if (control->sparse_chapters == wanted.sparse_chapters &&
+	    control->sample_rate != wanted.sample_rate)
+		uds_error_detail(error,
+		                 "One name in %u is a hook in the files, one in %u with the settings.",
+		                 control->sample_rate,
+		                 wanted.sample_rate);
 	uds_error_hint(error, "Set the settings back, or forget everything with uds_reset().");
 	return UDS_ERR_MISMATCH;
 }

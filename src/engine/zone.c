@@ -2,11 +2,9 @@
  * zone.c: execution of requests (DESIGN section 5), parking, closing of chapters in a zone.
  *
  * A request runs from the lookup in the volume index to its answer in one go, or stops with
- * UDS_PENDING before anything was changed: because a page has to be read (it then holds the slot
- * of that page pinned) or because what it stores has no room (the zone is full: the chapter writer
- * is three chapters behind).  A stopped request is parked and later runs again from the start;
- * only the number of the record page, once known, is kept, for as long as the volume index still
- * names the same chapter.
+ * UDS_PENDING before anything was changed: because the search for its record has to wait
+ * (search.h), or because what it stores has no room (the zone is full: the chapter writer is three
+ * chapters behind).  A stopped request is parked and later runs again from the start.
  *
  * Requests for the name of a parked request queue up behind it, so those for one name take effect
  * in their order.
@@ -15,15 +13,13 @@
 
 #include <stdio.h>
 
+#include "search.h"
+#include "triage.h"
+
 #define PARKED_HEADS    4096 /* hash chains of parked requests; a power of two */
 #define PREFETCH_AHEAD  10   /* requests between the prefetch for a name and its lookup */
 #define BESIDE_AHEAD    4    /* the same for what is found through the first lines */
 #define SERVES_PER_TURN 32   /* pieces of the read queue that one uds_zone_advance serves */
-
-/* uds_request.stage: what is known from an earlier run. */
-#define STAGE_START       0
-#define STAGE_INDEX_PAGE  1 /* page_slot (or nothing) is the index page of chapter */
-#define STAGE_RECORD_PAGE 2 /* record_page is known; page_slot (or nothing) is that page */
 
 typedef struct request_list
 {
@@ -41,29 +37,12 @@ struct uds_zone_worker
 	bool is_holding;       /* this worker owns the zone */
 	uint64_t epoch;        /* of the block that parked requests and the volume belong to */
 	uint64_t paused_since; /* 0 while the zone is held */
-	uds_volume volume;
-	request_list reading; /* wait for a page */
+	uds_searcher searcher;
+	request_list reading; /* wait for a page, or for loads of sparse chapters */
 	request_list waiting; /* wait for room */
 	request_list finished;
 	uds_request *heads[PARKED_HEADS]; /* parked requests that others may wait for, by next_hash */
 };
-
-/* What a search for a name has found. */
-typedef enum hit_kind
-{
-	HIT_NONE,
-	HIT_RECORD,
-	HIT_TOMBSTONE
-} hit_kind;
-
-typedef struct hit
-{
-	hit_kind kind;
-	bool is_open; /* in the open chapter, in slot */
-	uint32_t slot;
-	uds_region region;
-	uds_metadata metadata;
-} hit;
 
 static void
 bump(_Atomic uint64_t *counter)
@@ -123,10 +102,12 @@ uds_zone_close_chapter(uds_index *index, uds_port *port, uint32_t number)
 		atomic_store_explicit(&zone->is_full, 1, memory_order_relaxed);
 		return UDS_PENDING;
 	}
+	uds_port_mutex_lock(&zone->hook_mutex);
 	status = uds_volume_index_set_window(&index->volume_index,
 	                                     number,
 	                                     uds_geometry_oldest(&index->geometry, next),
 	                                     next);
+	uds_port_mutex_unlock(&zone->hook_mutex);
 	if (status != UDS_OK)
 		return UDS_ERR_INTERNAL;
 	uds_open_chapter_reset(zone->shares[next % UDS_CHAPTER_BUFFERS], next);
@@ -197,148 +178,49 @@ make_room(uds_zone_worker *worker)
 	return UDS_OK;
 }
 
-/* ---- search ----------------------------------------------------------------------------------- */
+/* ---- volume index ----------------------------------------------------------------------------- */
 
-static void
-drop_page(uds_zone_worker *worker, uds_request *request)
+/* Hooks are looked up by the triage worker, too. */
+static bool
+lock_hook(uds_zone_worker *worker, const uds_name *name)
 {
-	if (request->page_slot != UDS_PAGE_SLOT_NONE)
-		uds_page_cache_release(worker->index->page_cache, worker->port, request->page_slot);
-	request->page_slot = UDS_PAGE_SLOT_NONE;
+	if (!uds_volume_index_is_hook(&worker->index->volume_index, name))
+		return false;
+	uds_port_mutex_lock(&worker->zone->hook_mutex);
+	return true;
 }
 
-/*
- * Begin anew: the chapter on the volume that an earlier run asked for has expired, or a request for
- * a name with the same address has led the entry elsewhere.
- */
 static void
-forget_search(uds_zone_worker *worker, uds_request *request)
+unlock_hook(uds_zone_worker *worker, bool is_locked)
 {
-	drop_page(worker, request);
-	request->stage = STAGE_START;
+	if (is_locked)
+		uds_port_mutex_unlock(&worker->zone->hook_mutex);
 }
 
-/*
- * Get a page of the volume for a request: UDS_OK and data (pinned by request->page_slot),
- * UDS_PENDING, or UDS_NOT_FOUND.
- */
 static uds_status
-get_page(uds_zone_worker *worker, uds_request *request, uint32_t page, const uint8_t **data)
+look_up(uds_zone_worker *worker, const uds_name *name, uds_index_entry *entry)
 {
-	uds_page_cache *cache = worker->index->page_cache;
+	bool is_locked = lock_hook(worker, name);
+	uds_status status = uds_volume_index_get(&worker->index->volume_index, name, entry);
+
+	unlock_hook(worker, is_locked);
+	return status == UDS_OK ? UDS_OK : UDS_ERR_INTERNAL;
+}
+
+/* Lead the volume index to a name of the open chapter. */
+static uds_status
+lead_to(uds_zone_worker *worker, uds_index_entry *entry, bool is_own_entry, uint64_t newest)
+{
+	uds_volume_index *volume_index = &worker->index->volume_index;
+	bool is_locked = lock_hook(worker, &entry->name);
 	uds_status status;
 
-	if (request->page_slot != UDS_PAGE_SLOT_NONE)
-		status = uds_page_cache_poll(cache, request->page_slot, data);
+	if (is_own_entry)
+		status = uds_volume_index_move(volume_index, entry, newest);
 	else
-	{
-		uds_page found;
-
-		status = uds_page_cache_get(cache,
-		                            &worker->volume,
-		                            request->chapter,
-		                            page,
-		                            worker->number,
-		                            &found);
-		request->page_slot = found.slot;
-		*data = found.data;
-		bump(found.was_there ? &worker->zone->counters.cache_hits
-		                     : &worker->zone->counters.cache_misses);
-	}
-	if (status == UDS_NOT_FOUND)
-		drop_page(worker, request);
-	/* All slots are in use: the same as waiting for a page, without one. */
-	return status == UDS_OVERFLOW ? UDS_PENDING : status;
-}
-
-/* Find the record page of the request's name in its chapter. */
-static uds_status
-search_index_page(uds_zone_worker *worker, uds_request *request)
-{
-	const uds_geometry *geometry = &worker->index->geometry;
-	uint32_t list = uds_geometry_chapter_list(geometry, uds_name_chapter_field(&request->name));
-	uint32_t physical = uds_geometry_physical_chapter(geometry, request->chapter);
-	const uint8_t *data;
-	uds_status status = get_page(worker,
-	                             request,
-	                             uds_page_map_find(worker->index->page_map, physical, list),
-	                             &data);
-
-	if (status != UDS_OK)
-		return status;
-	status = uds_chapter_index_search(data, geometry, &request->name, &request->record_page);
-	drop_page(worker, request);
-	if (status == UDS_ERR_CORRUPT)
-		atomic_fetch_add_explicit(&worker->index->bad_pages, 1, memory_order_relaxed);
-	if (status != UDS_OK)
-		return UDS_NOT_FOUND;
-	request->stage = STAGE_RECORD_PAGE;
-	return UDS_OK;
-}
-
-static uds_status
-search_record_page(uds_zone_worker *worker, uds_request *request, hit *result)
-{
-	const uint8_t *data;
-	bool is_tombstone;
-	uds_status status = get_page(worker,
-	                             request,
-	                             worker->index->geometry.index_pages + request->record_page,
-	                             &data);
-
-	if (status != UDS_OK)
-		return status;
-	status = uds_record_page_search(data, &request->name, &result->metadata, &is_tombstone);
-	drop_page(worker, request);
-	if (status != UDS_OK)
-		return UDS_NOT_FOUND;
-	result->kind = is_tombstone ? HIT_TOMBSTONE : HIT_RECORD;
-	return UDS_OK;
-}
-
-/* Search a chapter on the volume: UDS_OK (hit or miss) or UDS_PENDING. */
-static uds_status
-search_volume(uds_zone_worker *worker, uds_request *request, uint64_t chapter, hit *result)
-{
-	uds_status status = UDS_OK;
-
-	if (request->stage == STAGE_START || request->chapter != chapter)
-	{
-		drop_page(worker, request);
-		request->stage = STAGE_INDEX_PAGE;
-		request->chapter = chapter;
-	}
-	if (request->stage == STAGE_INDEX_PAGE)
-		status = search_index_page(worker, request);
-	if (status == UDS_OK)
-		status = search_record_page(worker, request, result);
-	if (status == UDS_PENDING)
-		return UDS_PENDING;
-	request->stage = STAGE_START;
-	return UDS_OK;
-}
-
-/* Search the chapter that the volume index names: UDS_OK (hit or miss) or UDS_PENDING. */
-static uds_status
-search_chapter(uds_zone_worker *worker, uds_request *request, uint64_t chapter, hit *result)
-{
-	uds_zone *zone = worker->zone;
-	uds_open_chapter *share = zone->shares[chapter % UDS_CHAPTER_BUFFERS];
-
-	result->region = UDS_REGION_DENSE;
-	if (uds_open_chapter_number(share) != chapter)
-		return search_volume(worker, request, chapter, result);
-	forget_search(worker, request);
-	result->is_open = chapter == newest_of(zone);
-	if (result->is_open)
-		result->region = UDS_REGION_OPEN;
-	if (uds_open_chapter_search(share, &request->name, &result->slot) == UDS_OK)
-	{
-		result->kind =
-			uds_open_chapter_is_tombstone(share, result->slot) ? HIT_TOMBSTONE : HIT_RECORD;
-		result->metadata = uds_open_chapter_record(share, result->slot)->metadata;
-	}
-	return UDS_OK;
+		status = uds_volume_index_put(volume_index, entry, newest);
+	unlock_hook(worker, is_locked);
+	return status;
 }
 
 /* ---- execution -------------------------------------------------------------------------------- */
@@ -355,7 +237,6 @@ static uds_status
 store(uds_zone_worker *worker, uds_request *request, uds_index_entry *entry, bool is_own_entry,
       const uds_metadata *metadata, bool is_tombstone)
 {
-	uds_volume_index *volume_index = &worker->index->volume_index;
 	uds_zone *zone = worker->zone;
 	uint64_t before = newest_of(zone);
 	uint64_t chapter = entry->chapter;
@@ -367,17 +248,14 @@ store(uds_zone_worker *worker, uds_request *request, uds_index_entry *entry, boo
 	if (newest != before)
 	{
 		/* The window has moved: the entry may have expired, and another name's be found now. */
-		status = uds_volume_index_get(volume_index, &request->name, entry);
+		status = look_up(worker, &request->name, entry);
 		if (status != UDS_OK)
-			return UDS_ERR_INTERNAL;
+			return status;
 		if (entry->kind == UDS_ENTRY_NONE ||
 		    (entry->kind == UDS_ENTRY_HINT && entry->chapter != chapter))
 			is_own_entry = false;
 	}
-	if (is_own_entry)
-		status = uds_volume_index_move(volume_index, entry, newest);
-	else
-		status = uds_volume_index_put(volume_index, entry, newest);
+	status = lead_to(worker, entry, is_own_entry, newest);
 	if (status == UDS_OVERFLOW)
 		return UDS_OVERFLOW;
 	if (status != UDS_OK)
@@ -398,7 +276,7 @@ store(uds_zone_worker *worker, uds_request *request, uds_index_entry *entry, boo
 
 /* Overwrite the slot of the open chapter in which the name was found. */
 static uds_status
-store_in_place(uds_zone_worker *worker, const hit *result, const uds_metadata *metadata,
+store_in_place(uds_zone_worker *worker, const uds_hit *result, const uds_metadata *metadata,
                bool is_tombstone)
 {
 	if (uds_index_state(worker->index) == UDS_STATE_READ_ONLY)
@@ -409,13 +287,13 @@ store_in_place(uds_zone_worker *worker, const hit *result, const uds_metadata *m
 
 /* What a request does to the index once it is known what was found.  Statuses as of store(). */
 static uds_status
-apply(uds_zone_worker *worker, uds_request *request, uds_index_entry *entry, const hit *result)
+apply(uds_zone_worker *worker, uds_request *request, uds_index_entry *entry, const uds_hit *result)
 {
 	static const uds_metadata no_metadata = { { 0 } };
-	bool is_found = result->kind == HIT_RECORD;
-	bool is_miss = result->kind == HIT_NONE;
-	/* The entry is this name's: proven by what was found, or by the full name in it. */
-	bool is_own = !is_miss || entry->kind == UDS_ENTRY_EXACT;
+	bool is_found = result->kind == UDS_HIT_RECORD;
+	bool is_miss = result->kind == UDS_HIT_NONE;
+	/* The entry is this name's: proven by what was found through it, or by the full name in it. */
+	bool is_own = (!is_miss && !result->is_unindexed) || entry->kind == UDS_ENTRY_EXACT;
 
 	switch ((uds_operation) request->operation)
 	{
@@ -424,12 +302,12 @@ apply(uds_zone_worker *worker, uds_request *request, uds_index_entry *entry, con
 		case UDS_QUERY:
 			if (!is_found || result->is_open)
 				return UDS_OK;
-			return store(worker, request, entry, true, &result->metadata, false);
+			return store(worker, request, entry, is_own, &result->metadata, false);
 		case UDS_POST:
 			if (is_found && result->is_open)
 				return UDS_OK;
 			if (is_found)
-				return store(worker, request, entry, true, &result->metadata, false);
+				return store(worker, request, entry, is_own, &result->metadata, false);
 			break;
 		case UDS_UPDATE:
 			if (is_found && result->is_open)
@@ -437,17 +315,17 @@ apply(uds_zone_worker *worker, uds_request *request, uds_index_entry *entry, con
 			break;
 		case UDS_DELETE:
 			if (is_miss && entry->kind == UDS_ENTRY_EXACT)
-				return store(worker, request, entry, true, &no_metadata, true);
+				return store(worker, request, entry, is_own, &no_metadata, true);
 			if (!is_found)
 				return UDS_OK;
 			if (result->is_open)
 				return store_in_place(worker, result, &no_metadata, true);
-			return store(worker, request, entry, true, &no_metadata, true);
+			return store(worker, request, entry, is_own, &no_metadata, true);
 		case UDS_UNDO:
 			return UDS_ERR_ARGUMENT;
 	}
 	/* POST of a new name, UPDATE */
-	if (result->kind == HIT_TOMBSTONE && result->is_open)
+	if (result->kind == UDS_HIT_TOMBSTONE && result->is_open)
 		return store_in_place(worker, result, &request->metadata, false);
 	return store(worker, request, entry, is_own, &request->metadata, false);
 }
@@ -485,9 +363,9 @@ count_request(uds_zone_counters *counters, const uds_request *request)
 }
 
 static void
-answer(uds_zone_worker *worker, uds_request *request, const hit *result, uds_status status)
+answer(uds_zone_worker *worker, uds_request *request, const uds_hit *result, uds_status status)
 {
-	bool is_found = result->kind == HIT_RECORD;
+	bool is_found = result->kind == UDS_HIT_RECORD;
 
 	request->status = (uint8_t) status;
 	request->found = is_found;
@@ -502,7 +380,7 @@ answer(uds_zone_worker *worker, uds_request *request, const hit *result, uds_sta
  * Run a request.
  *
  * UDS_OK            it is answered
- * UDS_PENDING       it has to be parked: for a page when request->stage is not STAGE_START, else
+ * UDS_PENDING       it has to be parked: for its search when request->stage is not UDS_SEARCH_START, else
  *                   for room
  * UDS_ERR_INTERNAL  an invariant is broken; it is not answered
  */
@@ -510,7 +388,7 @@ static uds_status
 run_request(uds_zone_worker *worker, uds_request *request)
 {
 	uds_index_entry entry;
-	hit result = { .kind = HIT_NONE };
+	uds_hit result = { .kind = UDS_HIT_NONE };
 	uds_status status;
 
 	if (request->operation >= UDS_OPERATION_COUNT)
@@ -518,16 +396,12 @@ run_request(uds_zone_worker *worker, uds_request *request)
 		answer(worker, request, &result, UDS_ERR_ARGUMENT);
 		return UDS_OK;
 	}
-	if (uds_volume_index_get(&worker->index->volume_index, &request->name, &entry) != UDS_OK)
-		return UDS_ERR_INTERNAL;
-	if (entry.kind != UDS_ENTRY_NONE)
-	{
-		status = search_chapter(worker, request, entry.chapter, &result);
-		if (status == UDS_PENDING)
-			return UDS_PENDING;
-	}
-	else
-		forget_search(worker, request);
+	status = look_up(worker, &request->name, &entry);
+	if (status != UDS_OK)
+		return status;
+	status = uds_search_run(&worker->searcher, request, &entry, &result);
+	if (status == UDS_PENDING)
+		return UDS_PENDING;
 	status = apply(worker, request, &entry, &result);
 	if (status == UDS_PENDING || status == UDS_ERR_INTERNAL)
 		return status;
@@ -535,7 +409,7 @@ run_request(uds_zone_worker *worker, uds_request *request)
 	 * hit even when it cannot be moved. */
 	if (status == UDS_OVERFLOW && request->operation != UDS_DELETE)
 		status = UDS_OK;
-	if (status == UDS_ERR_READ_ONLY && result.kind == HIT_RECORD &&
+	if (status == UDS_ERR_READ_ONLY && result.kind == UDS_HIT_RECORD &&
 	    (request->operation == UDS_QUERY || request->operation == UDS_POST))
 		status = UDS_OK;
 	answer(worker, request, &result, status);
@@ -575,7 +449,7 @@ find_parked(uds_zone_worker *worker, const uds_name *name)
 static void
 list_parked(uds_zone_worker *worker, uds_request *request)
 {
-	list_append(request->stage == STAGE_START ? &worker->waiting : &worker->reading, request);
+	list_append(request->stage == UDS_SEARCH_START ? &worker->waiting : &worker->reading, request);
 }
 
 /* Make a request the one that others of its name wait for. */
@@ -647,7 +521,7 @@ run_parked(uds_zone_worker *worker, uds_request *request, bool *has_progress, bo
 		if (status != UDS_OK)
 			add_head(worker, request);
 	}
-	if (status == UDS_PENDING && request->stage == STAGE_START)
+	if (status == UDS_PENDING && request->stage == UDS_SEARCH_START)
 		*is_full = true;
 	return status == UDS_PENDING ? UDS_OK : status;
 }
@@ -655,8 +529,7 @@ run_parked(uds_zone_worker *worker, uds_request *request, bool *has_progress, bo
 static void
 begin_request(uds_request *request)
 {
-	request->stage = STAGE_START;
-	request->page_slot = UDS_PAGE_SLOT_NONE;
+	uds_search_begin(request);
 	request->next_same = NULL;
 	request->last_same = NULL;
 	request->status = UDS_PENDING;
@@ -698,7 +571,11 @@ publish_counters(uds_zone_worker *worker)
 	uds_zone_counters *counters = &worker->zone->counters;
 	uds_index_counters own;
 
+	if (worker->index->sparse_cache != NULL)
+		uds_port_mutex_lock(&worker->zone->hook_mutex);
 	uds_volume_index_counters(&worker->index->volume_index, worker->number, &own);
+	if (worker->index->sparse_cache != NULL)
+		uds_port_mutex_unlock(&worker->zone->hook_mutex);
 	atomic_store_explicit(&counters->entries, own.records, memory_order_relaxed);
 	atomic_store_explicit(&counters->collisions, own.collisions, memory_order_relaxed);
 	atomic_store_explicit(&counters->discards, own.discards, memory_order_relaxed);
@@ -714,6 +591,7 @@ static void
 enter(uds_zone_worker *worker)
 {
 	atomic_store_explicit(&worker->zone->inside, 1, memory_order_relaxed);
+	uds_search_enter(&worker->searcher);
 }
 
 /* Leave the engine; a broken invariant marks the index failed. */
@@ -721,6 +599,7 @@ static uds_status
 leave(uds_zone_worker *worker, uds_status status)
 {
 	publish_counters(worker);
+	uds_search_leave(&worker->searcher);
 	atomic_store_explicit(&worker->zone->inside, 0, memory_order_relaxed);
 	if (status != UDS_ERR_INTERNAL)
 		return status;
@@ -759,6 +638,10 @@ uds_zone_attach(void *memory, uds_index *index, uds_port *port, uint32_t number,
 	worker->zone = zone;
 	worker->port = port;
 	worker->number = number;
+	worker->searcher.index = index;
+	worker->searcher.zone = zone;
+	worker->searcher.port = port;
+	worker->searcher.number = number;
 	*result = worker;
 	/* A predecessor that died inside the engine has left the zone as it was just then; one that
 	 * left requests parked has left pages of the cache pinned. */
@@ -800,8 +683,7 @@ restart_parked(uds_zone_worker *worker)
 		for (uds_request *request = lists[i].first, *next; request != NULL; request = next)
 		{
 			next = request->next;
-			request->stage = STAGE_START;
-			request->page_slot = UDS_PAGE_SLOT_NONE;
+			uds_search_begin(request);
 			list_append(&worker->waiting, request);
 		}
 	}
@@ -812,7 +694,12 @@ static void
 adopt_block(uds_zone_worker *worker, uint64_t epoch)
 {
 	restart_parked(worker);
-	uds_block_open_volume(worker->index, worker->port, &worker->volume, "zone", worker->number);
+	uds_block_open_volume(worker->index,
+	                      worker->port,
+	                      &worker->searcher.volume,
+	                      "zone",
+	                      worker->number);
+	memset(&worker->searcher.view, 0, sizeof(worker->searcher.view));
 	worker->epoch = epoch;
 }
 
@@ -863,6 +750,26 @@ prefetch(uds_zone_worker *worker, const uds_request *request)
 	uds_open_chapter_prefetch(open_share(worker->zone), &request->name);
 }
 
+/* Show the hooks of a batch to triage, before their neighbours are searched. */
+static uds_status
+ask_for_chapters(uds_zone_worker *worker, const uds_request *requests, uint32_t count)
+{
+	uds_volume_index *volume_index = &worker->index->volume_index;
+	uds_status status = UDS_OK;
+
+	for (uint32_t i = 0; i < count; i++)
+	{
+		if (uds_volume_index_is_hook(volume_index, &requests[i].name))
+			uds_volume_index_prefetch(volume_index, &requests[i].name);
+	}
+	for (uint32_t i = 0; i < count && status == UDS_OK; i++)
+	{
+		if (uds_volume_index_is_hook(volume_index, &requests[i].name))
+			status = uds_triage_ask(worker->index, worker->port, &requests[i].name);
+	}
+	return status;
+}
+
 uds_status
 uds_zone_execute(uds_zone_worker *worker, uds_request *requests, uint32_t count, uint32_t *parked)
 {
@@ -874,6 +781,8 @@ uds_zone_execute(uds_zone_worker *worker, uds_request *requests, uint32_t count,
 		return UDS_ERR_ARGUMENT;
 	enter(worker);
 	status = close_as_wanted(worker);
+	if (status == UDS_OK && worker->index->sparse_cache != NULL)
+		status = ask_for_chapters(worker, requests, count);
 	for (uint32_t i = 0; i < UDS_MIN(count, PREFETCH_AHEAD); i++)
 		prefetch(worker, &requests[i]);
 	for (uint32_t i = 0; i < count; i++)
@@ -926,16 +835,13 @@ run_reading(uds_zone_worker *worker, bool *has_progress)
 	memset(&worker->reading, 0, sizeof(worker->reading));
 	for (uds_request *request = todo.first; request != NULL; request = next)
 	{
-		const uint8_t *data;
 		uds_status status;
 
 		next = request->next;
 		if (next != NULL && next->next != NULL)
 			uds_volume_index_prefetch(&worker->index->volume_index, &next->next->name);
-		/* Most pages that are waited for are still on their way. */
-		if (request->page_slot != UDS_PAGE_SLOT_NONE &&
-		    uds_page_cache_poll(worker->index->page_cache, request->page_slot, &data) ==
-		        UDS_PENDING)
+		/* Most of what is waited for is still on its way. */
+		if (uds_search_is_stuck(&worker->searcher, request))
 		{
 			list_append(&worker->reading, request);
 			continue;
@@ -981,7 +887,7 @@ serve_reads(uds_zone_worker *worker)
 		return false;
 	for (int i = 0; i < SERVES_PER_TURN; i++)
 	{
-		if (uds_page_cache_serve(worker->index->page_cache, &worker->volume) != UDS_OK)
+		if (uds_block_serve(worker->index, &worker->searcher.volume) != UDS_OK)
 			break;
 		has_progress = true;
 	}
@@ -999,12 +905,10 @@ uds_zone_advance(uds_zone_worker *worker, uds_request **finished)
 		return worker->parked > 0 ? UDS_PENDING : UDS_NOT_FOUND;
 	enter(worker);
 	status = close_as_wanted(worker);
+	if (status == UDS_OK && serve_reads(worker))
+		has_progress = true;
 	if (status == UDS_OK && worker->reading.first != NULL)
-	{
-		if (serve_reads(worker))
-			has_progress = true;
 		status = run_reading(worker, &has_progress);
-	}
 	if (status == UDS_OK && worker->waiting.first != NULL)
 		status = run_waiting(worker, &has_progress);
 	*finished = worker->finished.first;
@@ -1026,7 +930,7 @@ uds_zone_parked(const uds_zone_worker *worker)
 void
 uds_zone_detach(uds_zone_worker *worker)
 {
-	uds_volume_close(&worker->volume);
+	uds_volume_close(&worker->searcher.volume);
 	if (worker->is_holding && worker->parked == 0)
 		let_go(worker);
 	worker->is_holding = false;

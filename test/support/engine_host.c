@@ -27,6 +27,7 @@ engine_config(uint32_t record_pages, uint32_t chapters, uint32_t zone_count,
 		.structure = structure,
 		.zone_count = zone_count,
 		.page_cache_bytes = 64 * UDS_PAGE_BYTES,
+		.sparse_cache_chapters = 3,
 	};
 }
 

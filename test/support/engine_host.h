@@ -22,7 +22,7 @@ typedef struct engine
 	bool must_not_write; /* engine_run does not let the writer work */
 } engine;
 
-/* Small geometry of the product's pages. */
+/* Small geometry of the product's pages; should it be made sparse, 3 chapters are cached. */
 uds_config engine_config(uint32_t record_pages, uint32_t chapters, uint32_t zone_count,
                          uds_index_structure structure);
 

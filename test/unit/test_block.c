@@ -103,6 +103,57 @@ settings_become_a_configuration(void **state)
 	}
 }
 
+/* The promise of sparse indexes: everything but the page cache, by record of the window. */
+static void
+sparse_indexes_take_less_than_half_a_byte_a_record(void **state)
+{
+	static const uint32_t sizes_mb[] = { 64, 256, 1024 };
+
+	(void) state;
+	for (uint32_t i = 0; i < 3; i++)
+	{
+		uds_config config;
+		uds_sizes sizes;
+		uds_error error;
+		double bytes;
+
+		assert_int_equal(uds_config_init(&config,
+		                                 sizes_mb[i],
+		                                 UDS_STRUCTURE_BUCKETS,
+		                                 true,
+		                                 1,
+		                                 16 << 20,
+		                                 &error),
+		                 UDS_OK);
+		assert_int_equal(uds_config_sizes(&config, &sizes), UDS_OK);
+		assert_int_equal(sizes.chapters, 10240);
+		assert_int_equal(sizes.window, UINT64_C(10240) * sizes.records_per_chapter);
+		bytes = (double) sizes.index_memory / (double) sizes.window;
+		print_message("%4u MB sparse: %.3f bytes a record\n", sizes_mb[i], bytes);
+		assert_true(bytes < 0.45);
+	}
+}
+
+static void
+chapters_in_memory_are_dense(void **state)
+{
+	uds_config config = engine_config(8, 16, 1, UDS_STRUCTURE_BUCKETS);
+	uds_sizes sizes;
+
+	(void) state;
+	config.geometry.sample_rate = 4;
+	config.geometry.sparse_chapters = 16 - UDS_CHAPTER_BUFFERS - 1;
+	assert_true(uds_index_size(&config) > 0);
+	assert_int_equal(uds_config_sizes(&config, &sizes), UDS_OK);
+	config.geometry.sparse_chapters++;
+	assert_int_equal(uds_index_size(&config), 0);
+	assert_int_equal(uds_config_sizes(&config, &sizes), UDS_ERR_ARGUMENT);
+	/* Sparse without a sample rate. */
+	config.geometry.sparse_chapters = 8;
+	config.geometry.sample_rate = 0;
+	assert_int_equal(uds_index_size(&config), 0);
+}
+
 static void
 settings_out_of_range_are_refused(void **state)
 {
@@ -252,7 +303,7 @@ zones_claim_each_position_once(void **state)
 /* ---- zones ------------------------------------------------------------------------------------ */
 
 static void
-every_name_has_its_zone_of(uds_index_structure structure)
+every_name_has_its_zone_of(uds_index_structure structure, uint32_t sample_rate)
 {
 	for (uint32_t zones = 1; zones <= UDS_ZONES_MAX; zones++)
 	{
@@ -260,6 +311,8 @@ every_name_has_its_zone_of(uds_index_structure structure)
 		uint32_t counts[UDS_ZONES_MAX] = { 0 };
 		fixture fixture;
 
+		config.geometry.sample_rate = sample_rate;
+		config.geometry.sparse_chapters = sample_rate == 0 ? 0 : 113;
 		begin(&fixture, &config, 0);
 		for (uint32_t i = 0; i < 8000; i++)
 		{
@@ -270,17 +323,23 @@ every_name_has_its_zone_of(uds_index_structure structure)
 			assert_int_equal(zone, uds_volume_index_zone(&fixture.index->volume_index, &name));
 			counts[zone]++;
 		}
+		/* Nearly the same number of names each. */
 		for (uint32_t i = 0; i < zones; i++)
-		{
-			uint64_t limit = fixture.index->zone_limits[i];
-			uds_name name = uds_generate_name(limit, 0, 0);
-
-			/* Nearly the same number of names each. */
 			assert_in_range(counts[i], 8000 / zones * 7 / 10, 8000 / zones * 13 / 10);
-			/* On both sides of the limit. */
-			assert_int_equal(uds_index_zone_of(fixture.index, &name), i);
-			name = uds_generate_name(limit - 1, UINT64_MAX, UINT32_MAX);
-			assert_int_equal(uds_index_zone_of(fixture.index, &name), i > 0 ? i - 1 : zones - 1);
+		/* On both sides of each limit, of hooks and of other names. */
+		for (uint32_t i = 0; i < 2 * zones; i++)
+		{
+			uint32_t is_hook = sample_rate == 0 ? 0 : i % 2;
+			uint32_t sampling = is_hook ? 2 * sample_rate : 2 * sample_rate + 1;
+			uint32_t zone = i / 2;
+			uint64_t limit = fixture.index->zone_limits[is_hook][zone];
+			uds_name name = uds_generate_name(limit, 0, sampling);
+
+			assert_int_equal(uds_index_zone_of(fixture.index, &name), zone);
+			assert_int_equal(uds_volume_index_zone(&fixture.index->volume_index, &name), zone);
+			name = uds_generate_name(limit - 1, UINT64_MAX, sampling);
+			assert_int_equal(uds_index_zone_of(fixture.index, &name),
+			                 zone > 0 ? zone - 1 : zones - 1);
 			assert_int_equal(uds_index_zone_of(fixture.index, &name),
 			                 uds_volume_index_zone(&fixture.index->volume_index, &name));
 		}
@@ -292,8 +351,10 @@ static void
 every_name_has_its_zone(void **state)
 {
 	(void) state;
-	every_name_has_its_zone_of(UDS_STRUCTURE_BUCKETS);
-	every_name_has_its_zone_of(UDS_STRUCTURE_LISTS);
+	every_name_has_its_zone_of(UDS_STRUCTURE_BUCKETS, 0);
+	every_name_has_its_zone_of(UDS_STRUCTURE_LISTS, 0);
+	every_name_has_its_zone_of(UDS_STRUCTURE_BUCKETS, 4);
+	every_name_has_its_zone_of(UDS_STRUCTURE_LISTS, 4);
 }
 
 /* ---- life of the block ------------------------------------------------------------------------ */
@@ -532,6 +593,8 @@ main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(settings_become_a_configuration),
+		cmocka_unit_test(sparse_indexes_take_less_than_half_a_byte_a_record),
+		cmocka_unit_test(chapters_in_memory_are_dense),
 		cmocka_unit_test(settings_out_of_range_are_refused),
 		cmocka_unit_test(a_larger_cache_makes_a_larger_block),
 		cmocka_unit_test(shares_take_what_uniform_names_need),

@@ -656,6 +656,31 @@ files_that_do_not_fit_are_refused_with_both_values(void **state)
 }
 
 static void
+files_with_other_hooks_are_refused(void **state)
+{
+	fixture *fixture = *state;
+	engine *engine = &fixture->engine;
+
+	engine->config.geometry.sparse_chapters = 8;
+	engine->config.geometry.sample_rate = 4;
+	engine_must_open(engine);
+	post(engine, 0, 3 * RECORDS);
+	assert_int_equal(engine_close(engine), UDS_OK);
+	engine->config.geometry.sample_rate = 2;
+	assert_int_equal(engine_open(engine), UDS_ERR_MISMATCH);
+	must_be(engine, UDS_STATE_OFFLINE, "in 4 is a hook in the files, one in 2 with");
+	engine_crash(engine);
+	engine->config = make_config();
+	assert_int_equal(engine_open(engine), UDS_ERR_MISMATCH);
+	must_be(engine, UDS_STATE_OFFLINE, "16 chapters (8 sparse)");
+	engine_crash(engine);
+	engine->config.geometry.sparse_chapters = 8;
+	engine->config.geometry.sample_rate = 4;
+	engine_must_open(engine);
+	assert_int_equal(count_found(engine, 0, 3 * RECORDS), 3 * RECORDS);
+}
+
+static void
 a_reset_makes_files_that_fit(void **state)
 {
 	fixture *fixture = *state;
@@ -786,6 +811,7 @@ main(void)
 		CASE(failing_reads_at_open_lose_nothing_for_good),
 		CASE(files_in_use_are_left_alone),
 		CASE(files_that_do_not_fit_are_refused_with_both_values),
+		CASE(files_with_other_hooks_are_refused),
 		CASE(a_reset_makes_files_that_fit),
 		CASE(files_that_were_moved_are_refused),
 		CASE(a_stop_during_open_is_obeyed),

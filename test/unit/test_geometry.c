@@ -176,6 +176,7 @@ product_geometries(void **state)
 			assert_int_equal(geometry.index_pages, rows[i][4]);
 			assert_int_equal(geometry.parameters.sparse_chapters,
 			                 sparse ? chapters / 20 * 19 + chapters % 20 * 19 / 20 : 0);
+			assert_int_equal(geometry.parameters.sample_rate, sparse ? 32 : 0);
 			/* index and record pages, and the seal */
 			assert_int_equal(geometry.pages_per_chapter, rows[i][4] + rows[i][1] + 1);
 			assert_int_equal(geometry.bytes_per_volume,
@@ -255,6 +256,8 @@ parameters_out_of_range_are_refused(void **state)
 	ASSERT_REFUSED(chapters, 1);
 	ASSERT_REFUSED(chapters, UINT32_MAX);
 	ASSERT_REFUSED(sparse_chapters, 128);
+	/* a dense index has no hooks */
+	ASSERT_REFUSED(sample_rate, 32);
 #undef ASSERT_REFUSED
 	bad = good;
 	bad.is_reduced = true;

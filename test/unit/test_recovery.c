@@ -1,6 +1,7 @@
 /*
  * test_recovery.c: recovery and saves write in an order that no crash in between can turn into a
- * loss: what is believed is made durable first, and the last good save is never written over.
+ * loss: what is believed is made durable first, and the last good save is never written over.  A
+ * sparse index knows the same names after a crash as before.
  */
 #include <setjmp.h>
 #include <stdarg.h>
@@ -15,6 +16,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "../../src/engine/block.h"
 #include "../support/engine_host.h"
 #include "../support/generate.h"
 
@@ -227,6 +229,196 @@ save_that_was_loaded_instead_of_a_damaged_one_is_kept(void **state)
 	engine_destroy(&scene.engine);
 }
 
+/* ---- sparse indexes ----------------------------------------------------------------------------- */
+
+#define SPARSE_CHAPTERS 24
+#define SPARSE_DENSE    6
+#define SPARSE_NAMES    (30 * UDS_RECORDS_PER_PAGE) /* they fill 30 chapters, or more */
+
+static void
+sparse_scene_init(scene *scene, uds_index_structure structure, uint32_t zones)
+{
+	uds_config config = engine_config(1, SPARSE_CHAPTERS, zones, structure);
+
+	config.geometry.sparse_chapters = SPARSE_CHAPTERS - SPARSE_DENSE;
+	config.geometry.sample_rate = 4;
+	memset(scene, 0, sizeof(*scene));
+	engine_init(&scene->engine, &config);
+	engine_must_open(&scene->engine);
+}
+
+static bool
+is_hook(scene *scene, uint64_t number)
+{
+	uds_name name = uds_generate_counter_name(number);
+
+	return uds_volume_index_is_hook(&scene->engine.index->volume_index, &name);
+}
+
+/* Does the volume index lead to a name?  The sparse cache may find others, too. */
+static bool
+is_indexed(scene *scene, uint64_t number)
+{
+	uds_volume_index *index = &scene->engine.index->volume_index;
+	uds_name name = uds_generate_counter_name(number);
+	uds_index_entry entry;
+
+	assert_int_equal(uds_volume_index_get(index, &name, &entry), UDS_OK);
+	return entry.kind != UDS_ENTRY_NONE;
+}
+
+/* Which of the names are there? */
+static void
+list_names(scene *scene, bool found[SPARSE_NAMES])
+{
+	for (uint32_t i = 0; i < SPARSE_NAMES; i++)
+		found[i] = is_there(scene, i);
+}
+
+/* What the volume index counts, of all zones. */
+static uds_index_counters
+count_entries(const scene *scene)
+{
+	uds_index_counters sum = { 0 };
+
+	for (uint32_t zone = 0; zone < scene->engine.config.zone_count; zone++)
+	{
+		uds_index_counters counters;
+
+		assert_int_equal(uds_volume_index_check(&scene->engine.index->volume_index, zone), UDS_OK);
+		uds_volume_index_counters(&scene->engine.index->volume_index, zone, &counters);
+		sum.records += counters.records;
+		sum.collisions += counters.collisions;
+		sum.expired += counters.expired;
+		sum.lost += counters.lost;
+	}
+	return sum;
+}
+
+/* saved_after: so many names are posted before a save; 0 = there is none. */
+static void
+sparse_index_knows_the_same_after_a_crash_of(uds_index_structure structure, uint32_t zones,
+                                             uint32_t saved_after)
+{
+	static bool before[SPARSE_NAMES];
+	static bool after[SPARSE_NAMES];
+	uint32_t hooks = 0;
+	uint32_t others = 0;
+	uds_index_counters counters;
+	scene scene;
+
+	sparse_scene_init(&scene, structure, zones);
+	post(&scene, 0, saved_after);
+	if (saved_after > 0)
+		assert_int_equal(engine_checkpoint(&scene.engine), UDS_OK);
+	post(&scene, saved_after, SPARSE_NAMES - saved_after);
+	list_names(&scene, before);
+	reopen_after_crash(&scene);
+	counters = count_entries(&scene);
+	list_names(&scene, after);
+	/* Zones leave gaps in chapters, and the last one is lost with what is in it. */
+	assert_memory_equal(before, after, (SPARSE_NAMES - UDS_RECORDS_PER_PAGE) * sizeof(before[0]));
+	for (uint32_t i = 0; i < SPARSE_NAMES; i++)
+	{
+		hooks += is_indexed(&scene, i) && is_hook(&scene, i);
+		others += is_indexed(&scene, i) && !is_hook(&scene, i);
+	}
+	assert_in_range(hooks, 400, SPARSE_CHAPTERS * UDS_RECORDS_PER_PAGE / 3);
+	assert_in_range(others, 200, SPARSE_DENSE * UDS_RECORDS_PER_PAGE * 4 / 5);
+	assert_int_equal(counters.lost, 0);
+	if (saved_after == 0)
+	{
+		/* Nothing was replayed that is not needed. */
+		assert_int_equal(counters.expired, 0);
+		assert_int_equal(counters.records, hooks + others);
+	}
+	engine_destroy(&scene.engine);
+}
+
+static void
+sparse_index_knows_the_same_after_a_crash(void **state)
+{
+	(void) state;
+	for (uds_index_structure structure = 0; structure < 2; structure++)
+	{
+		for (uint32_t zones = 1; zones <= 3; zones++)
+		{
+			sparse_index_knows_the_same_after_a_crash_of(structure, zones, 0);
+			sparse_index_knows_the_same_after_a_crash_of(structure, zones, 1000);
+			sparse_index_knows_the_same_after_a_crash_of(structure, zones, SPARSE_NAMES - 200);
+		}
+	}
+}
+
+static void
+sparse_index_knows_the_same_after_an_orderly_end(void **state)
+{
+	static bool before[SPARSE_NAMES];
+	static bool after[SPARSE_NAMES];
+
+	(void) state;
+	for (uds_index_structure structure = 0; structure < 2; structure++)
+	{
+		scene scene;
+
+		sparse_scene_init(&scene, structure, 1);
+		post(&scene, 0, SPARSE_NAMES - 50);
+		list_names(&scene, before);
+		for (uint32_t zones = 1; zones <= 4; zones++)
+		{
+			assert_int_equal(engine_close(&scene.engine), UDS_OK);
+			scene.engine.config.zone_count = zones;
+			engine_must_open(&scene.engine);
+			list_names(&scene, after);
+			assert_memory_equal(before, after, sizeof(before));
+			assert_int_equal(count_entries(&scene).lost, 0);
+		}
+		engine_destroy(&scene.engine);
+	}
+}
+
+/* An older version of a hook lies in a sparse chapter: replay looks there to know it. */
+static void
+replay_moves_hooks_of_sparse_chapters(void **state)
+{
+	uint32_t moved = 0;
+	scene scene;
+
+	(void) state;
+	sparse_scene_init(&scene, UDS_STRUCTURE_BUCKETS, 1);
+	post(&scene, 0, 20 * UDS_RECORDS_PER_PAGE);
+	assert_int_equal(engine_checkpoint(&scene.engine), UDS_OK);
+	for (uint32_t i = 0; i < 3 * UDS_RECORDS_PER_PAGE; i++)
+	{
+		uds_name name = uds_generate_counter_name(i);
+		uds_metadata metadata = uds_generate_metadata(i, 2);
+
+		assert_int_equal(is_indexed(&scene, i), is_hook(&scene, i));
+		if (!is_hook(&scene, i))
+			continue;
+		assert_true(engine_request(&scene.engine, UDS_UPDATE, &name, &metadata).found);
+		moved++;
+	}
+	assert_in_range(moved, 60, UDS_RECORDS_PER_PAGE);
+	/* Their chapter is sealed. */
+	post(&scene, SPARSE_NAMES, 2 * UDS_RECORDS_PER_PAGE);
+	reopen_after_crash(&scene);
+	/* A name that replay did not know for its own would have an exact entry. */
+	assert_int_equal(count_entries(&scene).collisions, 0);
+	for (uint32_t i = 0; i < 3 * UDS_RECORDS_PER_PAGE; i++)
+	{
+		uds_name name = uds_generate_counter_name(i);
+		uds_metadata metadata = uds_generate_metadata(i, 2);
+		uds_request request = engine_request(&scene.engine, UDS_PEEK, &name, NULL);
+
+		assert_true(request.found || !is_hook(&scene, i));
+		metadata = uds_generate_metadata(i, is_hook(&scene, i) ? 2 : 1);
+		if (request.found)
+			assert_memory_equal(&request.found_metadata, &metadata, sizeof(metadata));
+	}
+	engine_destroy(&scene.engine);
+}
+
 int
 main(void)
 {
@@ -237,6 +429,9 @@ main(void)
 		cmocka_unit_test(save_after_a_failed_control_write_begins_with_control),
 		cmocka_unit_test(save_after_a_failed_control_write_fails_with_it),
 		cmocka_unit_test(save_that_was_loaded_instead_of_a_damaged_one_is_kept),
+		cmocka_unit_test(sparse_index_knows_the_same_after_a_crash),
+		cmocka_unit_test(sparse_index_knows_the_same_after_an_orderly_end),
+		cmocka_unit_test(replay_moves_hooks_of_sparse_chapters),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
