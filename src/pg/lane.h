@@ -2,9 +2,10 @@
  * lane.h: a worker's end of a lane.
  *
  * A lane is a way from the sessions to one worker: a channel for each slot, and a bitmap of the
- * slots whose channel needs the worker.  Lanes 0..zone_count - 1 lead to the zones.  What is the
- * same for all of them is here (channels, messages, replies, polling, leaving); what a worker does
- * with requests is in a table of its functions.
+ * slots whose channel needs the worker.  Lanes 0..zone_count - 1 lead to the zones, the next
+ * one, if there is one, to the triage worker.  What is the same for all of them is here (channels,
+ * messages, replies, polling, leaving); what a worker does with requests is in a table of its
+ * functions.
  */
 #ifndef UDSPG_LANE_H
 #define UDSPG_LANE_H

@@ -74,6 +74,13 @@ udspg_shared_plan_add(Size bytes)
 	return offset;
 }
 
+/* A sparse index with several zones has a triage worker. */
+static bool
+udspg_shared_needs_triage(const uds_config *config)
+{
+	return config->geometry.sparse_chapters > 0 && config->zone_count > 1;
+}
+
 static void
 udspg_shared_plan_queues(void)
 {
@@ -83,7 +90,7 @@ udspg_shared_plan_queues(void)
 	Size start = plan.total_bytes;
 
 	header->zone_count = header->config.zone_count;
-	header->lane_count = header->zone_count;
+	header->lane_count = header->zone_count + (udspg_shared_needs_triage(&header->config) ? 1 : 0);
 	header->slot_count = udspg_max_sessions < 0 ? MaxBackends : udspg_max_sessions;
 	header->bitmap_words = (header->slot_count + 63) / 64;
 	/* Bitmaps of different lanes do not share a cache line. */
@@ -417,10 +424,16 @@ udspg_shared_ring(uint32 slot, uint32 lane, bool is_reply)
 	return udspg_shared_header->rings + number * udspg_shared_header->ring_bytes;
 }
 
+uint32
+udspg_shared_triage_lane(void)
+{
+	return udspg_shared_header->zone_count;
+}
+
 uds_worker_id
 udspg_shared_lane_worker(uint32 lane)
 {
-	return UDS_WORKER_ZONE + lane;
+	return lane < udspg_shared_header->zone_count ? UDS_WORKER_ZONE + lane : UDS_WORKER_TRIAGE;
 }
 
 pg_atomic_uint64 *

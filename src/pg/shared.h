@@ -29,7 +29,8 @@
 /* Numbers of workers are uds_worker_id. */
 #define UDSPG_WORKERS_MAX UDS_WORKER_COUNT
 
-#define UDSPG_LANES_MAX UDS_ZONES_MAX
+/* The zones' and that of the triage worker. */
+#define UDSPG_LANES_MAX (UDS_ZONES_MAX + 1)
 
 /* A worker as others see it. */
 typedef struct udspg_worker_cell
@@ -81,7 +82,7 @@ typedef struct udspg_shared
 	bool has_block;
 	uint32 slot_count;
 	uint32 zone_count;
-	uint32 lane_count;   /* see lane.h */
+	uint32 lane_count;   /* zones, and one with a triage worker: see lane.h */
 	uint32 bitmap_words; /* per lane */
 	Size ring_bytes;     /* of one direction of a channel */
 	uint32 batch_max;    /* items of a message */
@@ -173,6 +174,9 @@ extern void udspg_slot_describe(uint32 number, udspg_slot_info *info);
 extern udspg_slot *udspg_shared_slot(uint32 slot);
 extern udspg_channel *udspg_shared_channel(uint32 slot, uint32 lane);
 extern void *udspg_shared_ring(uint32 slot, uint32 lane, bool is_reply);
+
+/* The lane of the triage worker; there is none unless it is less than lane_count. */
+extern uint32 udspg_shared_triage_lane(void);
 
 /* The worker that a lane leads to. */
 extern uds_worker_id udspg_shared_lane_worker(uint32 lane);

@@ -46,5 +46,6 @@ extern bool udspg_worker_server_is_stopping(void);
 extern PGDLLEXPORT void udspg_writer_worker_main(Datum argument);
 extern PGDLLEXPORT void udspg_zone_worker_main(Datum argument);
 extern PGDLLEXPORT void udspg_reader_worker_main(Datum argument);
+extern PGDLLEXPORT void udspg_triage_worker_main(Datum argument);
 
 #endif
