@@ -74,13 +74,6 @@ udspg_shared_plan_add(Size bytes)
 	return offset;
 }
 
-/* A sparse index with several zones has a triage worker. */
-static bool
-udspg_shared_needs_triage(const uds_config *config)
-{
-	return config->geometry.sparse_chapters > 0 && config->zone_count > 1;
-}
-
 static void
 udspg_shared_plan_queues(void)
 {
@@ -90,7 +83,7 @@ udspg_shared_plan_queues(void)
 	Size start = plan.total_bytes;
 
 	header->zone_count = header->config.zone_count;
-	header->lane_count = header->zone_count + (udspg_shared_needs_triage(&header->config) ? 1 : 0);
+	header->lane_count = header->zone_count + (udspg_settings_want_triage() ? 1 : 0);
 	header->slot_count = udspg_max_sessions < 0 ? MaxBackends : udspg_max_sessions;
 	header->bitmap_words = (header->slot_count + 63) / 64;
 	/* Bitmaps of different lanes do not share a cache line. */
@@ -130,7 +123,7 @@ udspg_shared_plan_block(void)
 	status = uds_config_init(&header->config,
 	                         udspg_memory,
 	                         (uds_index_structure) udspg_index_structure,
-	                         false,
+	                         udspg_sparse,
 	                         udspg_zones,
 	                         (uint64) udspg_page_cache * 1024,
 	                         &error);
@@ -142,10 +135,11 @@ udspg_shared_plan_block(void)
 		if (error.message[0] == '\0')
 			snprintf(error.message,
 			         sizeof(error.message),
-			         "uds.memory = %d MB is too much for uds.index = %s with %d zones",
+			         "uds.memory = %d MB is too much for uds.index = %s with %d zones%s",
 			         udspg_memory,
 			         udspg_index_structure == UDS_STRUCTURE_LISTS ? "lists" : "buckets",
-			         udspg_zones);
+			         udspg_zones,
+			         udspg_sparse ? " and uds.sparse" : "");
 		udspg_shared_plan_offline(error.hint, "%s", error.message);
 		return;
 	}
@@ -361,7 +355,7 @@ udspg_worker_pid(uds_worker_id worker)
 int
 udspg_workers_wanted(void)
 {
-	return 1 + udspg_zones + udspg_read_workers;
+	return 1 + udspg_zones + udspg_read_workers + (udspg_settings_want_triage() ? 1 : 0);
 }
 
 int

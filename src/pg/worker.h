@@ -16,7 +16,7 @@
 /* SIGTERM has come. */
 extern volatile sig_atomic_t udspg_worker_stop_requested;
 
-/* Register the chapter writer, the zone workers and the readers.  From _PG_init only. */
+/* Register all workers that the settings ask for.  From _PG_init only. */
 extern void udspg_worker_register_all(void);
 
 /*
