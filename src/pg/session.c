@@ -8,6 +8,11 @@
  * A request is sent once.  When a worker goes away with a request of the running statement in its
  * hands, the statement fails; one that leaves in order has answered everything before, so that the
  * session only offers its channel anew and waits for the successor.
+ *
+ * With a triage worker, items are worked through in pieces: the hooks of a piece are shown to it
+ * before the piece is sent to the zones.  Without its answers neighbours of the hooks may not be
+ * found, which is all: a session waits for them as long as the worker is there, and goes on without
+ * them when it is not.
  */
 #include "postgres.h"
 
@@ -30,6 +35,7 @@
 #define UDSPG_SESSION_CLAIM_MS      1000 /* to wait for slots that are being closed */
 #define UDSPG_SESSION_CLAIM_LOOK_MS 10
 #define UDSPG_SESSION_LOOK_MS       1000 /* looks in between whether the index is still there */
+#define UDSPG_SESSION_PIECE_MAX     4096 /* items between two calls of triage */
 
 /* A message that is not answered yet. */
 typedef struct udspg_sent
@@ -68,12 +74,14 @@ static struct
 /* A running call of udspg_session_execute. */
 typedef struct udspg_call
 {
+	bool is_prepared;        /* to sleep on udspg_shared.changed */
+	TimestampTz waits_since; /* 0 = it has not slept yet */
+
+	/* what is executed now */
 	udspg_item *items;
 	uint32 count;
 	uint32 *order; /* positions of the items, by zone; NULL = as they are */
 	uint32 answered;
-	bool is_prepared;        /* to sleep on udspg_shared.changed */
-	TimestampTz waits_since; /* 0 = it has not slept yet */
 } udspg_call;
 
 void
@@ -275,13 +283,34 @@ udspg_session_close_channel(uint32 lane)
 	channel->is_half_sent = false;
 }
 
-/* The worker has gone.  An error unless everything in flight is of earlier statements. */
+/* Go on without the triage worker: what it has not answered counts as answered. */
 static void
-udspg_session_lose_channel(uint32 lane)
+udspg_session_give_up_triage(udspg_call *call)
+{
+	udspg_session_channel *channel = &session.channels[udspg_shared_triage_lane()];
+
+	call->answered += channel->end - channel->next;
+	channel->next = channel->end;
+	for (uint32 i = 0; i < channel->sent_count; i++)
+	{
+		if (!channel->sent[i].is_stale)
+			call->answered += channel->sent[i].count;
+		channel->sent[i].is_stale = true;
+	}
+}
+
+/*
+ * The worker has gone.  An error unless everything in flight is of earlier statements, or nobody
+ * needs the answers.
+ */
+static void
+udspg_session_lose_channel(udspg_call *call, uint32 lane)
 {
 	udspg_session_channel *channel = &session.channels[lane];
 	uint32 lost = 0;
 
+	if (lane == udspg_shared_triage_lane())
+		udspg_session_give_up_triage(call);
 	for (uint32 i = 0; i < channel->sent_count; i++)
 		if (!channel->sent[i].is_stale)
 			lost += channel->sent[i].count;
@@ -301,7 +330,9 @@ udspg_session_throw_malformed(uint32 lane)
 	udspg_session_close_channel(lane);
 	ereport(ERROR,
 	        errcode(ERRCODE_PROTOCOL_VIOLATION),
-	        errmsg("worker of uds zone %u has sent a malformed reply", lane));
+	        lane == udspg_shared_triage_lane()
+	            ? errmsg("uds triage worker has sent a malformed reply")
+	            : errmsg("worker of uds zone %u has sent a malformed reply", lane));
 }
 
 /* Hand the results of a reply to their items. */
@@ -363,7 +394,7 @@ udspg_session_receive(udspg_call *call, uint32 lane)
 			case SHM_MQ_WOULD_BLOCK:
 				/* What the worker sent before it went away is still there: look once more. */
 				if (is_broken)
-					udspg_session_lose_channel(lane);
+					udspg_session_lose_channel(call, lane);
 				else if (udspg_channel_read_state(udspg_shared_channel(session.slot, lane)) !=
 				         UDSPG_CHANNEL_BROKEN)
 					return has_progress;
@@ -371,7 +402,7 @@ udspg_session_receive(udspg_call *call, uint32 lane)
 				pg_read_barrier();
 				break;
 			case SHM_MQ_DETACHED:
-				udspg_session_lose_channel(lane);
+				udspg_session_lose_channel(call, lane);
 				return true;
 		}
 	}
@@ -456,6 +487,20 @@ udspg_session_wait(udspg_call *call, bool is_blocked)
 	udspg_session_sleep(call);
 }
 
+/*
+ * Will the worker of a lane, or its successor, take an offered channel soon enough to wait for it?
+ * A zone's successor always will: nobody else can execute the requests.
+ */
+static bool
+udspg_session_takes_offers(uint32 lane)
+{
+	uds_worker_id worker = udspg_shared_lane_worker(lane);
+
+	if (pg_atomic_read_u32(&udspg_shared_header->workers[worker].is_leaving) != 0)
+		return false;
+	return worker != UDS_WORKER_TRIAGE || udspg_worker_pid(worker) != 0;
+}
+
 /* Have a channel that can be sent to; false when its worker leaves or has just left. */
 static bool
 udspg_session_prepare_channel(uint32 lane)
@@ -473,9 +518,7 @@ udspg_session_prepare_channel(uint32 lane)
 	}
 	if (state == UDSPG_CHANNEL_EMPTY)
 	{
-		uds_worker_id worker = udspg_shared_lane_worker(lane);
-
-		if (pg_atomic_read_u32(&udspg_shared_header->workers[worker].is_leaving) != 0)
+		if (!udspg_session_takes_offers(lane))
 			return false;
 		udspg_channel_offer(session.slot, lane, &channel->ends);
 	}
@@ -547,7 +590,9 @@ udspg_session_send(udspg_call *call, uint32 lane)
 		.is_stale = false,
 	};
 	channel->next += count;
-	pg_atomic_write_u64(&slot->requests, pg_atomic_read_u64(&slot->requests) + count);
+	/* What is shown to triage is a request of this call, too: it counts when its zone gets it. */
+	if (lane != udspg_shared_triage_lane())
+		pg_atomic_write_u64(&slot->requests, pg_atomic_read_u64(&slot->requests) + count);
 	return true;
 }
 
@@ -588,10 +633,63 @@ udspg_session_distribute(udspg_call *call)
 	pfree(zone_of);
 }
 
+/*
+ * Send and receive through a lane what can be now; true when something was done.
+ * is_blocked  [out]  set when its worker leaves or there is none
+ */
+static bool
+udspg_session_serve(udspg_call *call, uint32 lane, bool *is_blocked)
+{
+	udspg_session_channel *channel = &session.channels[lane];
+	bool has_progress = udspg_session_receive(call, lane);
+
+	while (channel->next < channel->end && channel->sent_count < UDSPG_SESSION_IN_FLIGHT_MAX)
+	{
+		if (!udspg_session_send(call, lane))
+		{
+			*is_blocked = true;
+			break;
+		}
+		has_progress = true;
+	}
+	return has_progress;
+}
+
+/*
+ * The same for the lane of the triage worker.  When that goes away, nothing is waited for.
+ * is_blocked  [out]  set when it may go away without a word, before it has taken the channel
+ */
+static bool
+udspg_session_serve_triage(udspg_call *call, bool *is_blocked)
+{
+	uint32 lane = udspg_shared_triage_lane();
+	udspg_session_channel *channel = &session.channels[lane];
+	bool is_leaving = false;
+	bool has_progress = udspg_session_serve(call, lane, &is_leaving);
+
+	if (is_leaving)
+	{
+		udspg_session_give_up_triage(call);
+		return true;
+	}
+	if (channel->sent_count == 0 ||
+	    udspg_channel_read_state(udspg_shared_channel(session.slot, lane)) != UDSPG_CHANNEL_OFFERED)
+		return has_progress;
+	if (udspg_session_takes_offers(lane))
+	{
+		*is_blocked = true;
+		return has_progress;
+	}
+	udspg_session_lose_channel(call, lane);
+	return true;
+}
+
+/* Execute what is to be sent through the lanes. */
 static void
 udspg_session_run(udspg_call *call)
 {
-	uint32 lanes = udspg_shared_header->lane_count;
+	uint32 zones = udspg_shared_header->zone_count;
+	bool has_triage = udspg_shared_has_triage();
 
 	while (call->answered < call->count)
 	{
@@ -599,23 +697,11 @@ udspg_session_run(udspg_call *call)
 		bool is_blocked = false;
 
 		CHECK_FOR_INTERRUPTS();
-		for (uint32 lane = 0; lane < lanes; lane++)
-		{
-			udspg_session_channel *channel = &session.channels[lane];
-
-			if (udspg_session_receive(call, lane))
+		for (uint32 zone = 0; zone < zones; zone++)
+			if (udspg_session_serve(call, zone, &is_blocked))
 				has_progress = true;
-			while (channel->next < channel->end &&
-			       channel->sent_count < UDSPG_SESSION_IN_FLIGHT_MAX)
-			{
-				if (!udspg_session_send(call, lane))
-				{
-					is_blocked = true;
-					break;
-				}
-				has_progress = true;
-			}
-		}
+		if (has_triage && udspg_session_serve_triage(call, &is_blocked))
+			has_progress = true;
 		udspg_session_update_in_flight();
 		if (!has_progress)
 			udspg_session_wait(call, is_blocked);
@@ -623,6 +709,77 @@ udspg_session_run(udspg_call *call)
 	udspg_session_update_in_flight();
 	if (call->is_prepared)
 		ConditionVariableCancelSleep();
+	call->is_prepared = false;
+}
+
+/* Begin with other items; nothing has to be sent yet. */
+static void
+udspg_session_begin(udspg_call *call, udspg_item *items, uint32 count)
+{
+	call->items = items;
+	call->count = count;
+	call->order = NULL;
+	call->answered = 0;
+	/* A statement that has failed may have left something to be sent. */
+	for (uint32 lane = 0; lane < udspg_shared_header->lane_count; lane++)
+		session.channels[lane].next = session.channels[lane].end = 0;
+}
+
+/* Have the zones execute items. */
+static void
+udspg_session_run_zones(udspg_call *call, udspg_item *items, uint32 count)
+{
+	udspg_session_begin(call, items, count);
+	udspg_session_distribute(call);
+	udspg_session_run(call);
+	if (call->order != NULL)
+		pfree(call->order);
+}
+
+/* Show the hooks of items to the triage worker. */
+static void
+udspg_session_run_triage(udspg_call *call, const udspg_item *items, uint32 count)
+{
+	const uds_index *index = udspg_index();
+	uint32 hook_count = 0;
+	udspg_item *hooks;
+
+	for (uint32 i = 0; i < count; i++)
+		if (uds_index_needs_triage(index, &items[i].name))
+			hook_count++;
+	if (hook_count == 0)
+		return;
+
+	hooks = palloc0(mul_size(hook_count, sizeof(udspg_item)));
+	hook_count = 0;
+	for (uint32 i = 0; i < count; i++)
+		if (uds_index_needs_triage(index, &items[i].name))
+		{
+			hooks[hook_count].name = items[i].name;
+			hooks[hook_count].operation = UDS_PEEK;
+			hook_count++;
+		}
+	udspg_session_begin(call, hooks, hook_count);
+	session.channels[udspg_shared_triage_lane()].end = hook_count;
+	udspg_session_run(call);
+	pfree(hooks);
+}
+
+/* Execute all items. */
+static void
+udspg_session_run_pieces(udspg_call *call, udspg_item *items, uint32 count)
+{
+	uint32 piece = count;
+
+	for (uint32 first = 0; first < count; first += piece)
+	{
+		if (udspg_shared_has_triage())
+		{
+			piece = Min(count - first, UDSPG_SESSION_PIECE_MAX);
+			udspg_session_run_triage(call, items + first, piece);
+		}
+		udspg_session_run_zones(call, items + first, piece);
+	}
 }
 
 /* After an error: what is in flight belongs to nobody. */
@@ -668,7 +825,7 @@ udspg_session_check_results(const udspg_item *items, int count)
 void
 udspg_session_execute(udspg_item *items, int count)
 {
-	udspg_call call = { .items = items, .count = (uint32) count };
+	udspg_call call = { .is_prepared = false };
 
 	udspg_require_loaded();
 	if (count == 0)
@@ -677,11 +834,10 @@ udspg_session_execute(udspg_item *items, int count)
 	if (!session.is_claimed)
 		udspg_session_claim();
 
-	udspg_session_distribute(&call);
 	udspg_poll_count_in();
 	PG_TRY();
 	{
-		udspg_session_run(&call);
+		udspg_session_run_pieces(&call, items, (uint32) count);
 	}
 	PG_CATCH();
 	{
@@ -690,7 +846,5 @@ udspg_session_execute(udspg_item *items, int count)
 	}
 	PG_END_TRY();
 	udspg_poll_count_out();
-	if (call.order != NULL)
-		pfree(call.order);
 	udspg_session_check_results(items, count);
 }

@@ -418,6 +418,12 @@ udspg_shared_ring(uint32 slot, uint32 lane, bool is_reply)
 	return udspg_shared_header->rings + number * udspg_shared_header->ring_bytes;
 }
 
+bool
+udspg_shared_has_triage(void)
+{
+	return udspg_shared_header->lane_count > udspg_shared_header->zone_count;
+}
+
 uint32
 udspg_shared_triage_lane(void)
 {

@@ -175,7 +175,8 @@ extern udspg_slot *udspg_shared_slot(uint32 slot);
 extern udspg_channel *udspg_shared_channel(uint32 slot, uint32 lane);
 extern void *udspg_shared_ring(uint32 slot, uint32 lane, bool is_reply);
 
-/* The lane of the triage worker; there is none unless it is less than lane_count. */
+/* Is there a triage worker, and which lane leads to it? */
+extern bool udspg_shared_has_triage(void);
 extern uint32 udspg_shared_triage_lane(void);
 
 /* The worker that a lane leads to. */
