@@ -9,6 +9,9 @@
 #   pgbench   single prepared statements of 1 to 16 clients, beside a table with a unique key
 #   idle      CPU time of the workers when nobody asks
 #   load      a bulk load that drops duplicates, beside ON CONFLICT DO NOTHING
+#   reads     known digests all over a full window, with 1, 2 and 4 readers and page caches of 1, 10
+#             and 100 % of the volume, the file in the system's memory and (as root) not, beside
+#             probes of a unique index with as many keys; only when named
 #
 # Options:
 #   -m MB         uds.memory (256)
@@ -19,10 +22,11 @@
 #   -l ROWS       rows of a run of scan (200000); a tenth of them without polling
 #   -t SECONDS    length of one run of pgbench (3)
 #   -c CLIENTS    numbers of clients for pgbench ("1 2 4 16")
+#   -q DIGESTS    digests of a run of reads (100000); a tenth of them when the file is not in memory
 #   -d DIRECTORY  where the server lives (/tmp)
 #   -i            measure the extension that is installed; do not build and install this one
 #
-# All parts take about 8 minutes.  The environment variable QUICK=1 chooses small defaults, which
+# All parts but reads take about 8 minutes; reads takes 10 with -m 64.  The environment variable QUICK=1 chooses small defaults, which
 # show that everything runs and measure nothing.  A figure is a median, with the least and the
 # greatest of the runs behind it.  The runs of what is compared alternate, so that a disturbance
 # meets all of them.
@@ -31,7 +35,8 @@ export LC_ALL=C
 cd "$(dirname "$0")/.."
 . scripts/server
 
-parts=(many scan pgbench idle load)
+parts=(many scan pgbench idle load reads)
+unnamed="many scan pgbench idle load"
 batch=1000
 
 memory=256
@@ -43,6 +48,7 @@ scan_rows=200000
 seconds=3
 clients=(1 2 4 16)
 directory=/tmp
+probes=100000
 idle_seconds=10
 must_install=1
 if [ "${QUICK:-0}" != 0 ]; then
@@ -53,6 +59,7 @@ if [ "${QUICK:-0}" != 0 ]; then
 	seconds=1
 	clients=(1 4)
 	idle_seconds=2
+	probes=2000
 fi
 
 usage()
@@ -61,7 +68,7 @@ usage()
 	exit 2
 }
 
-while getopts m:s:z:r:n:l:t:c:d:i option; do
+while getopts m:s:z:r:n:l:t:c:q:d:i option; do
 	case $option in
 		m) memory=$OPTARG ;;
 		s) structure=$OPTARG ;;
@@ -71,27 +78,28 @@ while getopts m:s:z:r:n:l:t:c:d:i option; do
 		l) scan_rows=$OPTARG ;;
 		t) seconds=$OPTARG ;;
 		c) read -r -a clients <<<"$OPTARG" ;;
+		q) probes=$OPTARG ;;
 		d) directory=$OPTARG ;;
 		i) must_install=0 ;;
 		*) usage ;;
 	esac
 done
 shift $((OPTIND - 1))
-for number in "$memory" "$zones" "$runs" "$rows" "$scan_rows" "$seconds" "${clients[@]}"; do
+for number in "$memory" "$zones" "$runs" "$rows" "$scan_rows" "$seconds" "$probes" "${clients[@]}"; do
 	[[ $number =~ ^[1-9][0-9]*$ ]] || usage
 done
 [[ $structure =~ ^(buckets|lists)$ ]] || usage
 for part in "$@"; do
 	[[ " ${parts[*]} " == *" $part "* ]] || usage
 done
-wanted=" $* "
+wanted=" ${*:-$unnamed} "
 rows=$(((rows + batch - 1) / batch * batch))
 [ "$rows" -ge "$scan_rows" ] || scan_rows=$rows
 still_rows=$((scan_rows < 10 ? scan_rows : scan_rows / 10))
 
 is_wanted()
 {
-	[ "$wanted" = "  " ] || [[ $wanted == *" $1 "* ]]
+	[[ $wanted == *" $1 "* ]]
 }
 
 work=
@@ -529,6 +537,139 @@ part_load()
 	LIST
 	echo
 	echo "Rows kept: $(sort -u "$work/kept" | paste -s -d ';')."
+}
+
+# ---- reads ------------------------------------------------------------------------------------
+
+# Nothing of any file is in the system's memory.
+drop_caches()
+{
+	sync
+	echo 3 >/proc/sys/vm/drop_caches
+}
+
+# usage: restart_with PAGE_CACHE_KB READERS
+restart_with()
+{
+	server_psql -c "ALTER SYSTEM SET uds.page_cache = '$1kB'" \
+		-c "ALTER SYSTEM SET uds.read_workers = $2"
+	server_stop
+	server_start
+	wait_online
+}
+
+# Fill the window with digests of numbers, and a table with the same; draw numbers of both.  The
+# newest eighth of the numbers is left out: those are in memory.
+create_window()
+{
+	window=$(value 'SELECT window_size FROM uds_stats')
+	server_psql <<-SQL
+		SELECT count(uds_post_many(digests))
+			FROM (SELECT array_agg(sha256(int8send(number))) AS digests
+			      FROM generate_series(1, $window) AS number GROUP BY number / $batch
+			      ORDER BY number / $batch) AS batches \g /dev/null
+		SELECT uds_checkpoint() \g /dev/null
+		CREATE UNLOGGED TABLE keys AS
+			SELECT sha256(int8send(number)) AS digest FROM generate_series(1, $window) AS number;
+		SET maintenance_work_mem = '1GB';
+		CREATE UNIQUE INDEX ON keys (digest);
+		CREATE TABLE probes AS
+			SELECT run, position, sha256(int8send(1 + (random() * 0.87 * $window)::bigint)) AS digest
+			FROM generate_series(1, $((runs + 1))) AS run, generate_series(1, $probes) AS position;
+		CREATE TABLE probe_batches (run int, is_first bool, digests bytea[]);
+		ALTER TABLE probe_batches ALTER digests SET STORAGE EXTERNAL;
+		INSERT INTO probe_batches
+			SELECT run, min(position) <= $probes / 10, array_agg(digest)
+			FROM probes GROUP BY run, (position - 1) / $batch;
+		VACUUM ANALYZE keys, probes, probe_batches;
+		CHECKPOINT;
+	SQL
+}
+
+# A run of each, or of the first tenth of each.  usage: ask LABEL RUN warm|cold
+ask()
+{
+	local condition='' operations=$probes
+	if [ "$3" = cold ]; then
+		condition=' AND is_first'
+		operations=$((probes / 10))
+	fi
+	measure "$operations" <<-LIST
+		|SELECT sum(cardinality(digests)) FROM probe_batches WHERE run = $2
+		|SELECT uds_peek(sha256(''))
+		$1|SELECT count(uds_peek_many(digests)) FROM probe_batches WHERE run = $2$condition
+	LIST
+}
+
+# The same of the unique index: one nested loop, an index probe for each digest.
+probe()
+{
+	local condition='' operations=$probes
+	if [ "$3" = cold ]; then
+		condition=" AND position <= $probes / 10"
+		operations=$((probes / 10))
+	fi
+	measure "$operations" <<-LIST
+		|SET enable_hashjoin = off; SET enable_mergejoin = off; SET enable_seqscan = on
+		|SELECT count(*) FROM probes WHERE run = $2
+		$1|SELECT count(*) FROM (SELECT digest FROM probes WHERE run = $2$condition OFFSET 0) AS p JOIN keys USING (digest)
+	LIST
+}
+
+part_reads()
+{
+	local percent readers run window volume_kb cold=1
+	[ -w /proc/sys/vm/drop_caches ] || cold=0
+	start_part "Known digests all over a full window, batches of $batch, one session"
+	forget
+	create_window
+	volume_kb=$(value 'SELECT volume_bytes / 1024 FROM uds_stats')
+	for percent in 1 10 100; do
+		for readers in 1 2 4; do
+			restart_with "$((volume_kb * percent / 100))" "$readers"
+			ask warm-up "$((runs + 1))" warm
+			for ((run = 1; run <= runs; run++)); do
+				ask "warm-$percent-$readers" "$run" warm
+			done
+			for ((run = 1; run <= runs && cold; run++)); do
+				restart_with "$((volume_kb * percent / 100))" "$readers"
+				drop_caches
+				ask "cold-$percent-$readers" "$run" cold
+			done
+		done
+	done
+	probe warm-up "$((runs + 1))" warm
+	for ((run = 1; run <= runs; run++)); do
+		probe index-warm "$run" warm
+	done
+	for ((run = 1; run <= runs && cold; run++)); do
+		server_stop
+		drop_caches
+		server_start
+		probe index-cold "$run" cold
+	done
+
+	echo "µs a digest of \`uds_peek_many\`; $probes digests a run drawn from the older seven eighths of"
+	echo "$window, $((probes / 10)) when the file is not in the system's memory.  Page cache in percent of"
+	echo "the volume, which has $((volume_kb / 1024)) MB; it is empty after a start.  Below, the probes of a unique index in a"
+	echo "nested loop, shared_buffers = 1GB; index and table have" \
+		"$(value "SELECT pg_size_pretty(pg_relation_size('keys_digest_idx')) || ' and ' || pg_size_pretty(pg_relation_size('keys'))")."
+	echo
+	echo '| page cache | file | 1 reader | 2 readers | 4 readers |'
+	echo '| --- | --- | --- | --- | --- |'
+	for percent in 1 10 100; do
+		for state in warm cold; do
+			printf '| %s %% | %s |' "$percent" "$([ $state = warm ] && echo 'in memory' || echo 'on disk')"
+			for readers in 1 2 4; do
+				printf ' %s |' "$(figure "$state-$percent-$readers" %.2f "$microseconds_each")"
+			done
+			echo
+		done
+	done
+	echo "| unique index | in memory | $(figure index-warm %.2f "$microseconds_each") | | |"
+	echo "| unique index | on disk | $(figure index-cold %.2f "$microseconds_each") | | |"
+	echo
+	value "SELECT format('Bad pages: %s.', bad_pages) FROM uds_stats"
 }
 
 # -----------------------------------------------------------------------------------------------

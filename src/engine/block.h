@@ -93,6 +93,15 @@ typedef struct uds_guest
 #define UDS_GUEST_TRIAGE UDS_READERS_MAX
 #define UDS_GUESTS_MAX   (UDS_READERS_MAX + 1)
 
+/* What a suspended index goes on with: lifecycle.c. */
+typedef enum uds_suspension
+{
+	UDS_SUSPENSION_NONE = 0,
+	UDS_SUSPENSION_HELD = 1,
+	UDS_SUSPENSION_SAVED = 2,
+	UDS_SUSPENSION_RECOVERY = 3
+} uds_suspension;
+
 #define UDS_REASON_WORDS 64
 
 struct uds_index
@@ -103,6 +112,7 @@ struct uds_index
 	_Atomic uint64_t reason[UDS_REASON_WORDS];
 	_Atomic uint32_t zones_wanted;        /* atomic: the writer wants all zones */
 	_Atomic uint32_t writer_inside;       /* atomic: the writer is changing the block */
+	_Atomic uint32_t suspension;          /* atomic: uds_suspension; by the writer */
 	_Atomic uint64_t epoch;               /* atomic: grows when the block is laid out; 0 = never */
 	_Atomic uint32_t has_name_key;        /* atomic: release after name_key */
 	uint8_t name_key[UDS_NAME_KEY_BYTES]; /* const once published by has_name_key */

@@ -332,6 +332,41 @@ UDS_MUST_CHECK uds_status uds_writer_work(uds_writer *writer, uds_error *error);
  */
 UDS_MUST_CHECK uds_status uds_writer_checkpoint(uds_writer *writer, uds_error *error);
 
+/*
+ * Stop executing requests until uds_writer_resume; they wait.
+ *
+ * save  also write everything and mark the files clean: until the index is resumed they are complete
+ *       and may be copied
+ *
+ * An index that recovers or has failed is suspended, too, and recovers when it is resumed: a host
+ * that wants a recovery interrupted has its should_stop() return true, and calls this after
+ * uds_writer_open has returned UDS_STOPPED.  A suspended index is saved if it was not yet.
+ *
+ * UDS_OK         the state is suspended
+ * UDS_STOPPED    the host asked to stop; the state is as before
+ * UDS_ERR_STATE  it is offline
+ * others         it could not be saved; the state is as before, or read only
+ */
+UDS_MUST_CHECK uds_status uds_writer_suspend(uds_writer *writer, bool save, uds_error *error);
+
+/*
+ * Go on: with a suspended index, or a recovery that was interrupted; try again to write what made
+ * the index read only; open again what is offline.  An index in another state goes on anyway.
+ *
+ * UDS_OK, UDS_STOPPED, or why it cannot go on (the state is as before, or offline).
+ */
+UDS_MUST_CHECK uds_status uds_writer_resume(uds_writer *writer, uds_error *error);
+
+/*
+ * Build the index in memory again from the volume alone, after writing what is in memory, be it in
+ * a chapter that is not full.  Requests wait.
+ *
+ * UDS_OK (at once for an index that is being recovered anyway), UDS_STOPPED, UDS_ERR_STATE
+ * (suspended or offline), others: chapters could not be written (the state is read only), or the
+ * files not be read (offline).
+ */
+UDS_MUST_CHECK uds_status uds_writer_rebuild(uds_writer *writer, uds_error *error);
+
 /* Forget everything: new files with a new nonce and the same name key; requests go on after it. */
 UDS_MUST_CHECK uds_status uds_writer_reset(uds_writer *writer, uds_error *error);
 

@@ -732,8 +732,8 @@ begin_load(uds_sparse_cache *cache, uds_volume *volume, uint64_t oldest, uint32_
 		if (*entry == NONE)
 		{
 			/* A zone that leaves from now on sees the mark; one that has left is seen. */
+			atomic_store_explicit(&cache->starved, 1, memory_order_seq_cst);
 			*entry = claim_entry(cache);
-			atomic_store_explicit(&cache->starved, *entry == NONE, memory_order_seq_cst);
 		}
 		if (*entry != NONE)
 			cache->loads[*load].is_under_way = true;

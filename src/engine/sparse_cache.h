@@ -67,7 +67,7 @@ void uds_sparse_cache_init(uds_sparse_cache *cache, const uds_geometry *geometry
  * oldest  of the window, at the caller's
  *
  * UDS_OK         it is there, for views that are entered from now on; it counts as used
- * UDS_PENDING    its load is queued or under way
+ * UDS_PENDING    its load is queued or under way, or has just ended
  * UDS_DUPLICATE  the same, and this call has queued it: a reader is to be woken
  * UDS_OVERFLOW   too many loads wait: dropped, counted
  * UDS_NOT_FOUND  the chapter is older than the window, or one of the last that could not be loaded
@@ -130,7 +130,7 @@ bool uds_sparse_cache_leave(uds_sparse_cache *cache, uint32_t zone, uds_sparse_v
  *
  * UDS_OK or UDS_NOT_FOUND.  Chapters that are skipped are not searched; each searched one without a
  * match counts a miss.  An index page that makes no sense counts as one without a match.  A match
- * is no use yet: see uds_sparse_cache_hit.
+ * alone is not a use: see uds_sparse_cache_hit.
  */
 UDS_MUST_CHECK uds_status uds_sparse_cache_search(uds_sparse_cache *cache, uds_sparse_view *view,
                                                   const uds_name *name, uint64_t below,

@@ -1,14 +1,11 @@
 /*
  * writer.c: the chapter writer as a worker: life cycle of the index and its files.
  *
- * Order of writes:
+ * Order of writes (those of the files as a whole are in store.c):
  *
- *   create   control "creating" - volume with its header, synced - control "running"
- *   open     control with the next generation, "running" - everything else
  *   chapter  pages and seal - sync - published (chapter_writer.c)
  *   save     save file, synced - control that names it
  *   close    save - control "clean"
- *   reset    control "creating" with a new nonce (from here on nothing is remembered) - as create
  */
 #include "writer.h"
 
@@ -19,22 +16,6 @@
 #include "recovery.h"
 #include "saver.h"
 #include "zone.h"
-
-struct uds_writer
-{
-	uds_index *index;
-	uds_port *port;
-	uds_config config;
-	uds_geometry geometry;
-	uds_port_file *lock; /* NULL: the files are not ours */
-	uds_volume volume;
-	uds_control control;
-	bool has_control;        /* control is what the file says */
-	bool must_write_control; /* or the file may say something else: a write of it has failed */
-	bool has_zones;          /* all zones belong to this writer */
-	uint64_t rebuilt_from;   /* number + 1 of the save that the last rebuild began with, or 0 */
-	bool is_clean;           /* the files that were opened had been closed in order */
-};
 
 #define WAIT_MS 20
 
@@ -61,8 +42,8 @@ wake_guests(uds_writer *writer)
 	uds_port_wake(writer->port, UDS_WORKER_TRIAGE);
 }
 
-static void
-give_zones(uds_writer *writer)
+void
+uds_writer_give_zones(uds_writer *writer)
 {
 	uds_index *index = writer->index;
 
@@ -94,12 +75,8 @@ wait_for_guest(uds_writer *writer, uint32_t guest)
 	return UDS_OK;
 }
 
-/*
- * Take all zones; each worker lets go at its next request boundary.  No guest is inside then, and
- * none enters.  UDS_OK or UDS_STOPPED.
- */
-static uds_status
-take_zones(uds_writer *writer)
+uds_status
+uds_writer_take_zones(uds_writer *writer)
 {
 	uds_index *index = writer->index;
 
@@ -118,7 +95,7 @@ take_zones(uds_writer *writer)
 			expected = UDS_OWNER_NONE;
 			if (uds_port_wait(writer->port, WAIT_MS) != UDS_OK)
 			{
-				give_zones(writer);
+				uds_writer_give_zones(writer);
 				return UDS_STOPPED;
 			}
 		}
@@ -127,7 +104,7 @@ take_zones(uds_writer *writer)
 	{
 		if (wait_for_guest(writer, i) != UDS_OK)
 		{
-			give_zones(writer);
+			uds_writer_give_zones(writer);
 			return UDS_STOPPED;
 		}
 	}
@@ -149,18 +126,14 @@ uds_writer_zones_have_left(const uds_writer *writer)
 
 /* ---- state ------------------------------------------------------------------------------------ */
 
-static void
-enter(uds_writer *writer)
+void
+uds_writer_enter(uds_writer *writer)
 {
 	atomic_store_explicit(&writer->index->writer_inside, 1, memory_order_relaxed);
 }
 
-/*
- * Leave the engine with the status of a call that changed the block: a broken invariant marks the
- * index failed.
- */
-static uds_status
-leave(uds_writer *writer, uds_status status, uds_error *error)
+uds_status
+uds_writer_leave(uds_writer *writer, uds_status status, uds_error *error)
 {
 	atomic_store_explicit(&writer->index->writer_inside, 0, memory_order_relaxed);
 	if (status == UDS_ERR_INTERNAL)
@@ -170,9 +143,8 @@ leave(uds_writer *writer, uds_status status, uds_error *error)
 	return status;
 }
 
-/* Take the index offline for a reason that is in *error. */
-static uds_status
-go_offline(uds_writer *writer, uds_status status, uds_error *error)
+uds_status
+uds_writer_go_offline(uds_writer *writer, uds_status status, uds_error *error)
 {
 	char reason[2 * UDS_ERROR_TEXT_BYTES + 8];
 
@@ -189,258 +161,7 @@ go_offline(uds_writer *writer, uds_status status, uds_error *error)
 	return status;
 }
 
-/* ---- control ---------------------------------------------------------------------------------- */
-
-static void
-set_parameters(uds_control *control, const uds_config *config)
-{
-	const uds_geometry_parameters *p = &config->geometry;
-
-	control->memory_mb = config->memory_mb;
-	control->structure = config->structure;
-	control->page_bytes = p->page_bytes;
-	control->index_page_bytes = p->index_page_bytes;
-	control->records_per_page = p->records_per_page;
-	control->record_pages = p->record_pages;
-	control->extra_pages = p->extra_pages;
-	control->chapters = p->chapters;
-	control->sparse_chapters = p->sparse_chapters;
-	control->is_reduced = p->is_reduced;
-	control->remapped_virtual = p->remapped_virtual;
-	control->remapped_physical = p->remapped_physical;
-	control->sample_rate = p->sample_rate;
-}
-
-static const char *
-structure_name(uint32_t structure)
-{
-	return structure == UDS_STRUCTURE_BUCKETS ? "buckets" : "lists";
-}
-
-/* Do the files belong to this server and fit the configuration? */
-static uds_status
-check_control(const uds_writer *writer, const uds_control *control, uds_error *error)
-{
-	uds_control wanted = *control;
-	uint64_t system_identifier = uds_port_system_identifier(writer->port);
-
-	if (control->system_identifier != system_identifier)
-	{
-		(void) uds_error_set(error, UDS_ERR_MISMATCH, 0, "files belong to another server");
-		uds_error_detail(error,
-		                 "System identifier of the files is %llu, of this server %llu.",
-		                 (unsigned long long) control->system_identifier,
-		                 (unsigned long long) system_identifier);
-		return UDS_ERR_MISMATCH;
-	}
-	if (control->state == UDS_CONTROL_MOVED)
-		return uds_error_set(error, UDS_ERR_MISMATCH, 0, "files were moved elsewhere");
-	if (control->state < UDS_CONTROL_CLEAN || control->state > UDS_CONTROL_CREATING ||
-	    (control->valid_save > 1 && control->valid_save != UDS_NO_SAVE))
-		return uds_error_set(error, UDS_ERR_CORRUPT, 0, "control file makes no sense");
-	set_parameters(&wanted, &writer->config);
-	wanted.memory_mb = control->memory_mb;
-	if (memcmp(&wanted, control, sizeof(wanted)) == 0)
-		return UDS_OK;
-	(void) uds_error_set(error, UDS_ERR_MISMATCH, 0, "files do not fit the settings");
-	uds_error_detail(error,
-	                 "Files: %u MB, %u chapters (%u sparse), index \"%s\"; settings: %u MB, %u "
-	                 "chapters (%u sparse), index \"%s\".",
-	                 control->memory_mb,
-	                 control->chapters,
-	                 control->sparse_chapters,
-	                 structure_name(control->structure),
-	                 writer->config.memory_mb,
-	                 writer->config.geometry.chapters,
-	                 writer->config.geometry.sparse_chapters,
-	                 structure_name(writer->config.structure));
-	if (control->sparse_chapters == wanted.sparse_chapters &&
-	    control->sample_rate != wanted.sample_rate)
-		uds_error_detail(error,
-		                 "One name in %u is a hook in the files, one in %u with the settings.",
-		                 control->sample_rate,
-		                 wanted.sample_rate);
-	uds_error_hint(error, "Set the settings back, or forget everything with uds_reset().");
-	return UDS_ERR_MISMATCH;
-}
-
-static uds_status
-write_control(uds_writer *writer, uds_control_state state, uds_error *error)
-{
-	uds_control control = writer->control;
-	uds_status status;
-
-	control.state = state;
-	status = uds_control_write(writer->port, &control, error);
-	/* The new version may be in place nevertheless. */
-	writer->must_write_control = status != UDS_OK;
-	if (status == UDS_OK)
-		writer->control = control;
-	return status;
-}
-
-/* ---- files ------------------------------------------------------------------------------------ */
-
-static uds_status
-lock_files(uds_writer *writer, uds_error *error)
-{
-	uds_status status = uds_port_directory_create(writer->port, error);
-
-	if (status == UDS_OK)
-		status = uds_port_file_open(writer->port,
-		                            UDS_LOCK_FILE,
-		                            UDS_FILE_WRITE | UDS_FILE_CREATE,
-		                            &writer->lock,
-		                            error);
-	if (status != UDS_OK)
-		return status;
-	status = uds_port_file_lock(writer->port, writer->lock, error);
-	if (status != UDS_OK)
-	{
-		uds_port_file_close(writer->port, writer->lock);
-		writer->lock = NULL;
-	}
-	return status;
-}
-
-/*
- * Make a volume without chapters under the identity that writer->control has, and a control file
- * that says so.
- */
-static uds_status
-create_files(uds_writer *writer, uds_error *error)
-{
-	uint32_t flags = UDS_FILE_WRITE | UDS_FILE_CREATE;
-	uds_status status = write_control(writer, UDS_CONTROL_CREATING, error);
-
-	/* Saves of the former identity would not be loaded, but take their space. */
-	for (uint32_t save = 0; save < 2 && status == UDS_OK; save++)
-		status = uds_port_file_remove(writer->port, uds_checkpoint_file_name(save), error);
-	if (status == UDS_OK && writer->volume.file == NULL)
-		status = uds_volume_open(&writer->volume, flags, error);
-	if (status == UDS_OK)
-		status = uds_port_file_truncate(writer->port, writer->volume.file, 0, error);
-	if (status == UDS_OK)
-		status = uds_volume_write_header(&writer->volume, writer->control.name_key, error);
-	if (status == UDS_OK)
-		status = uds_port_file_sync(writer->port, writer->volume.file, error);
-	if (status == UDS_OK)
-		status = uds_port_directory_sync(writer->port, error);
-	if (status == UDS_OK)
-		status = write_control(writer, UDS_CONTROL_RUNNING, error);
-	if (status == UDS_OK)
-		writer->has_control = true;
-	return status;
-}
-
-/* A new identity; the name key stays when there is one. */
-static uds_status
-make_identity(uds_writer *writer, uds_error *error)
-{
-	uds_control *control = &writer->control;
-	uint64_t generation = writer->has_control ? control->generation : 0;
-	uint8_t key[UDS_NAME_KEY_BYTES];
-	uint64_t nonce;
-
-	if (!uds_port_random(writer->port, &nonce, sizeof(nonce)) ||
-	    !uds_port_random(writer->port, key, sizeof(key)))
-		return uds_error_set(error, UDS_ERR_IO, 0, "could not get random bytes");
-	if (writer->has_control)
-		memcpy(key, control->name_key, sizeof(key));
-	else if (atomic_load_explicit(&writer->index->has_name_key, memory_order_relaxed) != 0)
-		memcpy(key, writer->index->name_key, sizeof(key));
-	memset(control, 0, sizeof(*control));
-	control->nonce = nonce;
-	memcpy(control->name_key, key, sizeof(key));
-	control->system_identifier = uds_port_system_identifier(writer->port);
-	control->generation = generation + 1;
-	control->valid_save = UDS_NO_SAVE;
-	set_parameters(control, &writer->config);
-	atomic_store_explicit(&writer->index->nonce, nonce, memory_order_relaxed);
-	atomic_store_explicit(&writer->index->generation, control->generation, memory_order_relaxed);
-	return UDS_OK;
-}
-
-/*
- * A save of a time that this host does not know, or perhaps of one: control was written after it.
- * It would bring back records that never were, and lead to chapters that are dropped.
- */
-static void
-drop_future_save(uds_writer *writer)
-{
-	uds_control *control = &writer->control;
-
-	if (control->valid_save == UDS_NO_SAVE || uds_port_stamp_is_past(writer->port, &control->stamp))
-		return;
-	uds_port_log(writer->port,
-	             UDS_LOG_WARNING,
-	             "save %llu is not in this server's past and is not used",
-	             (unsigned long long) control->save_number);
-	control->valid_save = UDS_NO_SAVE;
-}
-
-/* Open the files that control describes, under the next generation. */
-static uds_status
-open_files(uds_writer *writer, uds_error *error)
-{
-	uds_status status = UDS_OK;
-
-	atomic_store_explicit(&writer->index->nonce, writer->control.nonce, memory_order_relaxed);
-	if (writer->control.state == UDS_CONTROL_CREATING)
-	{
-		writer->control.generation++;
-		atomic_store_explicit(&writer->index->generation,
-		                      writer->control.generation,
-		                      memory_order_relaxed);
-		return create_files(writer, error);
-	}
-	if (writer->volume.file == NULL)
-		status = uds_volume_open(&writer->volume, UDS_FILE_WRITE, error);
-	if (status == UDS_NOT_FOUND)
-		return uds_error_set(error, UDS_ERR_CORRUPT, 0, "volume is missing");
-	if (status != UDS_OK)
-		return status;
-	writer->is_clean = writer->control.state == UDS_CONTROL_CLEAN;
-	drop_future_save(writer);
-	writer->control.generation++;
-	status = write_control(writer, UDS_CONTROL_RUNNING, error);
-	if (status != UDS_OK)
-		return status;
-	atomic_store_explicit(&writer->index->generation,
-	                      writer->control.generation,
-	                      memory_order_relaxed);
-	status = uds_volume_check_header(&writer->volume, writer->control.name_key, error);
-	if (status != UDS_ERR_CORRUPT)
-		return status;
-	uds_port_log(writer->port, UDS_LOG_WARNING, "%s and is written anew", error->message);
-	status = uds_volume_write_header(&writer->volume, writer->control.name_key, error);
-	if (status == UDS_OK)
-		status = uds_port_file_sync(writer->port, writer->volume.file, error);
-	return status;
-}
-
-/* Read control and open what it describes, or create everything where there is nothing. */
-static uds_status
-open_or_create(uds_writer *writer, uds_error *error)
-{
-	uds_status status = uds_control_read(writer->port, &writer->control, error);
-
-	if (status == UDS_OK)
-	{
-		writer->has_control = true;
-		status = check_control(writer, &writer->control, error);
-		return status == UDS_OK ? open_files(writer, error) : status;
-	}
-	if (status != UDS_NOT_FOUND)
-		return status;
-	status = uds_port_file_exists(writer->port, UDS_VOLUME_FILE, error);
-	if (status == UDS_OK)
-		return uds_error_set(error, UDS_ERR_CORRUPT, 0, "control file is missing beside a volume");
-	if (status != UDS_NOT_FOUND)
-		return status;
-	status = make_identity(writer, error);
-	return status == UDS_OK ? create_files(writer, error) : status;
-}
+/* ---- names ------------------------------------------------------------------------------------ */
 
 static void
 publish_name_key(uds_writer *writer)
@@ -449,7 +170,7 @@ publish_name_key(uds_writer *writer)
 
 	if (atomic_load_explicit(&index->has_name_key, memory_order_relaxed) != 0)
 		return;
-	memcpy(index->name_key, writer->control.name_key, sizeof(index->name_key));
+	memcpy(index->name_key, writer->store.control.name_key, sizeof(index->name_key));
 	atomic_store_explicit(&index->has_name_key, 1, memory_order_release);
 }
 
@@ -477,7 +198,7 @@ write_next_chapter(uds_writer *writer, uds_error *error)
 	{
 		uint32_t count = uds_chapter_writer_collect(index, chapter);
 
-		status = uds_chapter_writer_write(index, &writer->volume, chapter, count, error);
+		status = uds_chapter_writer_write(index, &writer->store.volume, chapter, count, error);
 		if (status == UDS_OK || status == UDS_STOPPED || status == UDS_ERR_INTERNAL)
 			break;
 		uds_port_log(writer->port,
@@ -502,12 +223,8 @@ write_next_chapter(uds_writer *writer, uds_error *error)
 	return status;
 }
 
-/*
- * Bring all zones, which belong to the writer, to the same open chapter, and write all chapters
- * before it.
- */
-static uds_status
-settle(uds_writer *writer, uds_error *error)
+uds_status
+uds_writer_settle(uds_writer *writer, uds_error *error)
 {
 	uds_index *index = writer->index;
 
@@ -535,34 +252,35 @@ settle(uds_writer *writer, uds_error *error)
 	}
 }
 
-/* Save what stands still, over the save that control does not name, and let control name it. */
-static uds_status
-save_index(uds_writer *writer, uds_control_state state, uds_error *error)
+uds_status
+uds_writer_save(uds_writer *writer, uds_control_state state, uds_error *error)
 {
 	uds_index *index = writer->index;
 	uds_control before;
 	uint32_t save;
 	uds_status status = UDS_OK;
 
-	if (writer->must_write_control)
-		status = write_control(writer, UDS_CONTROL_RUNNING, error);
+	if (writer->store.must_write_control)
+		status = uds_store_write_control(&writer->store, UDS_CONTROL_RUNNING, error);
 	if (status != UDS_OK)
 		return status;
-	before = writer->control;
+	before = writer->store.control;
 	save = before.valid_save == 0 ? 1 : 0;
 	status = uds_saver_save(index, writer->port, save, before.save_number + 1, error);
 	if (status != UDS_OK)
 		return status;
-	writer->control.valid_save = save;
-	writer->control.save_number = before.save_number + 1;
-	writer->control.save_time = uds_port_wall_clock(writer->port);
-	status = write_control(writer, state, error);
+	writer->store.control.valid_save = save;
+	writer->store.control.save_number = before.save_number + 1;
+	writer->store.control.save_time = uds_port_wall_clock(writer->port);
+	status = uds_store_write_control(&writer->store, state, error);
 	if (status != UDS_OK)
 	{
-		writer->control = before;
+		writer->store.control = before;
 		return status;
 	}
-	atomic_store_explicit(&index->last_checkpoint, writer->control.save_time, memory_order_relaxed);
+	atomic_store_explicit(&index->last_checkpoint,
+	                      writer->store.control.save_time,
+	                      memory_order_relaxed);
 	return UDS_OK;
 }
 
@@ -584,9 +302,8 @@ log_recovery(uds_writer *writer, const uds_recovery_result *result)
 	             (unsigned long long) result->future_chapters);
 }
 
-/* Lay out the block and fill it from the files. */
-static uds_status
-recover(uds_writer *writer, uds_error *error)
+uds_status
+uds_writer_recover(uds_writer *writer, uds_error *error)
 {
 	uds_index *index = writer->index;
 	uint64_t begin = uds_port_now(writer->port);
@@ -599,16 +316,16 @@ recover(uds_writer *writer, uds_error *error)
 		return status;
 	if (status != UDS_OK)
 		return uds_error_set(error, UDS_ERR_ARGUMENT, 0, "configuration is not valid");
-	writer->volume.slots = index->slots;
+	writer->store.volume.slots = index->slots;
 	status = uds_recovery_run(index,
-	                          &writer->volume,
-	                          &writer->control,
-	                          writer->is_clean,
+	                          &writer->store.volume,
+	                          &writer->store.control,
+	                          writer->store.is_clean,
 	                          &result,
 	                          error);
-	writer->is_clean = false;
+	writer->store.is_clean = false;
 	if (status == UDS_OK)
-		status = uds_port_file_size(writer->port, writer->volume.file, &bytes, error);
+		status = uds_port_file_size(writer->port, writer->store.volume.file, &bytes, error);
 	if (status != UDS_OK)
 		return status;
 	atomic_store_explicit(&index->volume_bytes, bytes, memory_order_relaxed);
@@ -622,19 +339,19 @@ recover(uds_writer *writer, uds_error *error)
 	                      uds_port_now(writer->port) - begin,
 	                      memory_order_relaxed);
 	log_recovery(writer, &result);
-	if (result.has_save && result.save != writer->control.valid_save)
+	if (result.has_save && result.save != writer->store.control.valid_save)
 	{
 		/* The damaged save is the one to be overwritten next. */
-		writer->control.valid_save = result.save;
-		writer->control.save_number--;
-		writer->must_write_control = true;
+		writer->store.control.valid_save = result.save;
+		writer->store.control.save_number--;
+		writer->store.must_write_control = true;
 	}
 	/* So that the next start need not do the same again. */
 	if (result.replayed_chapters > index->geometry.parameters.chapters / 8)
 	{
 		uds_error save_error = { 0 };
 
-		status = save_index(writer, UDS_CONTROL_RUNNING, &save_error);
+		status = uds_writer_save(writer, UDS_CONTROL_RUNNING, &save_error);
 		if (status == UDS_STOPPED)
 			return status;
 		if (status != UDS_OK)
@@ -646,57 +363,70 @@ recover(uds_writer *writer, uds_error *error)
 	return UDS_OK;
 }
 
-static void
-set_online(uds_writer *writer)
+void
+uds_writer_set_online(uds_writer *writer)
 {
 	uds_index *index = writer->index;
 
 	atomic_store_explicit(&index->opened_at,
 	                      uds_port_wall_clock(writer->port),
 	                      memory_order_relaxed);
-	atomic_store_explicit(&index->last_checkpoint, writer->control.save_time, memory_order_relaxed);
+	atomic_store_explicit(&index->last_checkpoint,
+	                      writer->store.control.save_time,
+	                      memory_order_relaxed);
 	uds_block_set_state(index, UDS_STATE_ONLINE, NULL);
-	give_zones(writer);
+	uds_writer_give_zones(writer);
 }
 
 /* Go on with a block that a predecessor left in order: only the files have to be opened. */
 static uds_status
 take_over(uds_writer *writer, uds_error *error)
 {
-	uds_status status = uds_control_read(writer->port, &writer->control, error);
+	uds_status status = uds_control_read(writer->port, &writer->store.control, error);
 
 	if (status == UDS_NOT_FOUND)
 		status = uds_error_set(error, UDS_ERR_CORRUPT, 0, "control file has disappeared");
 	if (status != UDS_OK)
 		return status;
-	writer->has_control = true;
-	if (writer->control.nonce != atomic_load_explicit(&writer->index->nonce, memory_order_relaxed))
+	writer->store.has_control = true;
+	if (writer->store.control.nonce !=
+	    atomic_load_explicit(&writer->index->nonce, memory_order_relaxed))
 		return uds_error_set(error, UDS_ERR_MISMATCH, 0, "files were replaced while in use");
-	writer->volume.slots = writer->index->slots;
-	status = uds_volume_open(&writer->volume, UDS_FILE_WRITE, error);
+	writer->store.volume.slots = writer->index->slots;
+	status = uds_volume_open(&writer->store.volume, UDS_FILE_WRITE, error);
 	if (status == UDS_NOT_FOUND)
 		status = uds_error_set(error, UDS_ERR_CORRUPT, 0, "volume has disappeared");
+	if (status == UDS_OK && uds_index_state(writer->index) == UDS_STATE_SUSPENDED)
+		return uds_writer_take_zones(writer);
 	if (status == UDS_OK)
-		give_zones(writer);
+		uds_writer_give_zones(writer);
 	return status;
 }
 
-/* Everything from the files to the state online; the lock is held. */
-static uds_status
-open_index(uds_writer *writer, uds_error *error)
+uds_status
+uds_writer_open_index(uds_writer *writer, uds_error *error)
 {
-	uds_status status = take_zones(writer);
+	uds_status status = uds_writer_take_zones(writer);
 
 	if (status == UDS_OK)
-		status = open_or_create(writer, error);
+		status = uds_store_open(&writer->store, error);
 	if (status == UDS_OK)
 	{
 		publish_name_key(writer);
-		status = recover(writer, error);
+		status = uds_writer_recover(writer, error);
 	}
 	if (status == UDS_OK)
-		set_online(writer);
+		uds_writer_set_online(writer);
 	return status;
+}
+
+/* Is the index of a suspended block whole? */
+static bool
+is_held(const uds_index *index)
+{
+	uint32_t suspension = atomic_load_explicit(&index->suspension, memory_order_relaxed);
+
+	return suspension == UDS_SUSPENSION_HELD || suspension == UDS_SUSPENSION_SAVED;
 }
 
 uds_status
@@ -713,28 +443,38 @@ uds_writer_open(void *memory, uds_index *block, uds_port *port, const uds_config
 	writer->index = block;
 	writer->port = port;
 	writer->config = *config;
-	writer->volume.port = port;
-	writer->volume.geometry = &writer->geometry;
-	writer->volume.nonce = &block->nonce;
-	writer->volume.bad_pages = &block->bad_pages;
+	writer->store.port = port;
+	writer->store.index = block;
+	writer->store.config = &writer->config;
+	writer->store.volume.port = port;
+	writer->store.volume.geometry = &writer->geometry;
+	writer->store.volume.nonce = &block->nonce;
+	writer->store.volume.bad_pages = &block->bad_pages;
 	*result = writer;
 	if (uds_geometry_init(&writer->geometry, &config->geometry) != UDS_OK ||
 	    uds_index_size(config) == 0)
 		status = uds_error_set(error, UDS_ERR_ARGUMENT, 0, "configuration is not valid");
 	else
-		status = lock_files(writer, error);
+		status = uds_store_lock(&writer->store, error);
 	if (status != UDS_OK)
-		return go_offline(writer, status, error);
-	if (is_laid_out && !is_inside && uds_state_executes(uds_index_state(block)))
+		return uds_writer_go_offline(writer, status, error);
+	if (uds_index_state(block) == UDS_STATE_SUSPENDED && !is_held(block))
+	{
+		/* A recovery that was interrupted: uds_writer_resume starts it over. */
+		return uds_writer_take_zones(writer);
+	}
+	if (is_laid_out && !is_inside &&
+	    (uds_state_executes(uds_index_state(block)) ||
+	     uds_index_state(block) == UDS_STATE_SUSPENDED))
 	{
 		status = take_over(writer, error);
-		return status == UDS_OK ? UDS_OK : go_offline(writer, status, error);
+		return status == UDS_OK ? UDS_OK : uds_writer_go_offline(writer, status, error);
 	}
 	uds_block_set_state(block, UDS_STATE_RECOVERING, NULL);
-	enter(writer);
-	status = open_index(writer, error);
+	uds_writer_enter(writer);
+	status = uds_writer_open_index(writer, error);
 	atomic_store_explicit(&block->writer_inside, 0, memory_order_relaxed);
-	return status == UDS_OK ? UDS_OK : go_offline(writer, status, error);
+	return status == UDS_OK ? UDS_OK : uds_writer_go_offline(writer, status, error);
 }
 
 /* ---- work ------------------------------------------------------------------------------------- */
@@ -743,28 +483,28 @@ uds_writer_open(void *memory, uds_index *block, uds_port *port, const uds_config
 static uds_status
 rebuild_failed(uds_writer *writer, uds_error *error)
 {
-	uds_status status = take_zones(writer);
+	uds_status status = uds_writer_take_zones(writer);
 
 	if (status != UDS_OK)
 		return status;
 	uds_block_set_state(writer->index, UDS_STATE_RECOVERING, NULL);
 	/* An index that fails again from the same save was wrong before it was saved. */
-	if (writer->control.valid_save != UDS_NO_SAVE &&
-	    writer->rebuilt_from == writer->control.save_number + 1)
+	if (writer->store.control.valid_save != UDS_NO_SAVE &&
+	    writer->rebuilt_from == writer->store.control.save_number + 1)
 	{
 		uds_port_log(writer->port,
 		             UDS_LOG_WARNING,
 		             "save %llu is not used again",
-		             (unsigned long long) writer->control.save_number);
-		writer->control.valid_save = UDS_NO_SAVE;
+		             (unsigned long long) writer->store.control.save_number);
+		writer->store.control.valid_save = UDS_NO_SAVE;
 	}
-	writer->rebuilt_from = writer->control.save_number + 1;
-	status = open_files(writer, error);
+	writer->rebuilt_from = writer->store.control.save_number + 1;
+	status = uds_store_reopen(&writer->store, error);
 	if (status == UDS_OK)
-		status = recover(writer, error);
+		status = uds_writer_recover(writer, error);
 	if (status != UDS_OK)
-		return go_offline(writer, status, error);
-	set_online(writer);
+		return uds_writer_go_offline(writer, status, error);
+	uds_writer_set_online(writer);
 	return UDS_OK;
 }
 
@@ -777,7 +517,7 @@ uds_writer_work(uds_writer *writer, uds_error *error)
 	memset(error, 0, sizeof(*error));
 	if (state != UDS_STATE_ONLINE && state != UDS_STATE_FAILED)
 		return UDS_NOT_FOUND;
-	enter(writer);
+	uds_writer_enter(writer);
 	if (state == UDS_STATE_FAILED)
 	{
 		status = rebuild_failed(writer, error);
@@ -785,7 +525,7 @@ uds_writer_work(uds_writer *writer, uds_error *error)
 		return status;
 	}
 	status = write_next_chapter(writer, error);
-	return leave(writer, status, error);
+	return uds_writer_leave(writer, status, error);
 }
 
 uds_status
@@ -795,19 +535,21 @@ uds_writer_checkpoint(uds_writer *writer, uds_error *error)
 	uds_status status;
 
 	memset(error, 0, sizeof(*error));
+	if (state == UDS_STATE_SUSPENDED && is_held(writer->index))
+		return uds_writer_suspend(writer, true, error);
 	if (!uds_state_executes(state))
 		return uds_error_set(error, UDS_ERR_STATE, 0, "index is not online");
-	status = take_zones(writer);
+	status = uds_writer_take_zones(writer);
 	if (status != UDS_OK)
 		return status;
-	enter(writer);
-	status = settle(writer, error);
+	uds_writer_enter(writer);
+	status = uds_writer_settle(writer, error);
 	if (status == UDS_OK && state == UDS_STATE_READ_ONLY)
 		uds_block_set_state(writer->index, UDS_STATE_ONLINE, NULL);
 	if (status == UDS_OK)
-		status = save_index(writer, UDS_CONTROL_RUNNING, error);
-	status = leave(writer, status, error);
-	give_zones(writer);
+		status = uds_writer_save(writer, UDS_CONTROL_RUNNING, error);
+	status = uds_writer_leave(writer, status, error);
+	uds_writer_give_zones(writer);
 	return status;
 }
 
@@ -817,59 +559,55 @@ uds_writer_reset(uds_writer *writer, uds_error *error)
 	uds_status status;
 
 	memset(error, 0, sizeof(*error));
-	if (writer->lock == NULL)
+	if (writer->store.lock == NULL)
 		return uds_error_set(error, UDS_ERR_STATE, 0, "files of the index are not locked");
-	status = take_zones(writer);
+	status = uds_writer_take_zones(writer);
 	if (status != UDS_OK)
 		return status;
 	uds_block_set_state(writer->index, UDS_STATE_RECOVERING, NULL);
-	enter(writer);
-	status = make_identity(writer, error);
-	if (status == UDS_OK)
-		status = create_files(writer, error);
+	atomic_store_explicit(&writer->index->suspension, UDS_SUSPENSION_NONE, memory_order_relaxed);
+	uds_writer_enter(writer);
+	status = uds_store_create(&writer->store, error);
 	if (status == UDS_OK)
 	{
 		publish_name_key(writer);
-		status = recover(writer, error);
+		status = uds_writer_recover(writer, error);
 	}
 	atomic_store_explicit(&writer->index->writer_inside, 0, memory_order_relaxed);
 	if (status != UDS_OK)
-		return go_offline(writer, status, error);
-	set_online(writer);
+		return uds_writer_go_offline(writer, status, error);
+	uds_writer_set_online(writer);
 	return UDS_OK;
 }
 
 /* ---- end -------------------------------------------------------------------------------------- */
 
-static void
-close_files(uds_writer *writer)
-{
-	uds_volume_close(&writer->volume);
-	if (writer->lock != NULL)
-		uds_port_file_close(writer->port, writer->lock);
-	writer->lock = NULL;
-}
-
 uds_status
 uds_writer_close(uds_writer *writer, bool save, uds_error *error)
 {
 	uds_index *index = writer->index;
-	bool executes = uds_state_executes(uds_index_state(index));
+	uds_state state = uds_index_state(index);
+	/* A suspended index that was saved has nothing to add. */
+	bool must_write =
+		uds_state_executes(state) ||
+		(state == UDS_STATE_SUSPENDED &&
+	     atomic_load_explicit(&index->suspension, memory_order_relaxed) == UDS_SUSPENSION_HELD);
 	uds_status status = UDS_OK;
 
 	memset(error, 0, sizeof(*error));
-	if (executes)
-		status = take_zones(writer);
-	enter(writer);
-	if (executes && status == UDS_OK)
-		status = settle(writer, error);
-	if (executes && status == UDS_OK && save)
-		status = save_index(writer, UDS_CONTROL_CLEAN, error);
+	if (must_write)
+		status = uds_writer_take_zones(writer);
+	uds_writer_enter(writer);
+	if (must_write && status == UDS_OK)
+		status = uds_writer_settle(writer, error);
+	if (must_write && status == UDS_OK && save)
+		status = uds_writer_save(writer, UDS_CONTROL_CLEAN, error);
 	uds_block_set_state(index, UDS_STATE_NONE, NULL);
+	atomic_store_explicit(&index->suspension, UDS_SUSPENSION_NONE, memory_order_relaxed);
 	atomic_store_explicit(&index->writer_inside, 0, memory_order_relaxed);
 	if (writer->has_zones)
-		give_zones(writer);
-	close_files(writer);
+		uds_writer_give_zones(writer);
+	uds_store_close(&writer->store);
 	return status;
 }
 
@@ -877,6 +615,6 @@ void
 uds_writer_detach(uds_writer *writer)
 {
 	if (writer->has_zones && uds_state_executes(uds_index_state(writer->index)))
-		give_zones(writer);
-	close_files(writer);
+		uds_writer_give_zones(writer);
+	uds_store_close(&writer->store);
 }

@@ -171,6 +171,39 @@ engine_reset(engine *engine)
 	return status;
 }
 
+uds_status
+engine_suspend(engine *engine, bool save)
+{
+	uds_status status;
+
+	detach_zones(engine);
+	status = uds_writer_suspend(engine->writer, save, &engine->error);
+	attach_zones(engine);
+	return status;
+}
+
+uds_status
+engine_resume(engine *engine)
+{
+	uds_status status;
+
+	detach_zones(engine);
+	status = uds_writer_resume(engine->writer, &engine->error);
+	attach_zones(engine);
+	return status;
+}
+
+uds_status
+engine_rebuild(engine *engine)
+{
+	uds_status status;
+
+	detach_zones(engine);
+	status = uds_writer_rebuild(engine->writer, &engine->error);
+	attach_zones(engine);
+	return status;
+}
+
 /* One turn of every worker; true when anything was done. */
 static bool
 turn(engine *engine, uint32_t *answered)

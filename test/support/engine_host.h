@@ -41,6 +41,9 @@ uds_status engine_close(engine *engine);
 void engine_crash(engine *engine);
 uds_status engine_checkpoint(engine *engine);
 uds_status engine_reset(engine *engine);
+uds_status engine_suspend(engine *engine, bool save);
+uds_status engine_resume(engine *engine);
+uds_status engine_rebuild(engine *engine);
 
 /* Let the writer write what is closed, and zones go on with what is parked, until nothing moves. */
 void engine_settle(engine *engine);

@@ -391,6 +391,106 @@ short_files_and_read_errors_are_counted(void **state)
 	assert_int_equal(atomic_load(&fixture->engine.host.warnings), 3);
 }
 
+static void
+index_pages_come_all_at_once(void **state)
+{
+	fixture *fixture = *state;
+	uint32_t pages = fixture->geometry.index_pages;
+	size_t bytes;
+	uint8_t *data = files_read(directory_of(fixture), UDS_VOLUME_FILE, &bytes);
+	uint64_t expected = 0;
+
+	for (uint32_t i = 0; i < WRITTEN; i++)
+	{
+		memset(fixture->image, 0xff, (size_t) (pages + 1) * UDS_PAGE_BYTES);
+		assert_int_equal(uds_volume_read_index_pages(&fixture->volume, i, fixture->image), UDS_OK);
+		assert_memory_equal(fixture->image,
+		                    data + offset_of(fixture, i, 0),
+		                    pages * UDS_PAGE_BYTES);
+		/* And nothing else. */
+		assert_int_equal(fixture->image[pages * UDS_PAGE_BYTES], 0xff);
+	}
+	for (uint32_t page = 0; page < pages; page++)
+	{
+		for (uint32_t byte = 0; byte < UDS_PAGE_BYTES; byte += 5)
+		{
+			size_t place = offset_of(fixture, 2, page) + byte;
+
+			files_flip_bit(directory_of(fixture), UDS_VOLUME_FILE, place, byte % 8);
+			assert_int_equal(uds_volume_read_index_pages(&fixture->volume, 2, fixture->image),
+			                 UDS_ERR_CORRUPT);
+			files_flip_bit(directory_of(fixture), UDS_VOLUME_FILE, place, byte % 8);
+			assert_int_equal(bad_pages(fixture), ++expected);
+		}
+	}
+	assert_int_equal(atomic_load(&fixture->engine.host.warnings), 1);
+	assert_int_equal(uds_volume_read_index_pages(&fixture->volume, 2, fixture->image), UDS_OK);
+	free(data);
+}
+
+static void
+index_pages_that_cannot_be_read_are_told(void **state)
+{
+	fixture *fixture = *state;
+	uds_volume *volume = &fixture->volume;
+
+	assert_int_equal(uds_volume_read_index_pages(volume, CHAPTERS, fixture->image), UDS_NOT_FOUND);
+	assert_int_equal(uds_volume_read_index_pages(volume, WRITTEN, fixture->image), UDS_NOT_FOUND);
+	files_fill(directory_of(fixture), UDS_VOLUME_FILE, offset_of(fixture, 1, 0), 4096, 0x55);
+	fixture->expiring = &volume->slots[1];
+	assert_int_equal(uds_volume_read_index_pages(volume, 1, fixture->image), UDS_NOT_FOUND);
+	assert_null(fixture->expiring);
+	posix_host_stop(&fixture->engine.host, UDS_WORKER_WRITER);
+	assert_int_equal(uds_volume_read_index_pages(volume, 2, fixture->image), UDS_STOPPED);
+	posix_host_clear_stop(&fixture->engine.host, UDS_WORKER_WRITER);
+	assert_int_equal(bad_pages(fixture), 0);
+	assert_int_equal(atomic_load(&fixture->engine.host.warnings), 0);
+	files_resize(directory_of(fixture), UDS_VOLUME_FILE, offset_of(fixture, 4, 0) + 100);
+	assert_int_equal(uds_volume_read_index_pages(volume, 4, fixture->image), UDS_ERR_CORRUPT);
+	assert_int_equal(uds_volume_read_index_pages(volume, 5, fixture->image), UDS_ERR_CORRUPT);
+	fixture->operation = "read";
+	assert_int_equal(uds_volume_read_index_pages(volume, 3, fixture->image), UDS_ERR_IO);
+	fixture->operation = NULL;
+	uds_volume_close(volume);
+	assert_int_equal(uds_volume_read_index_pages(volume, 2, fixture->image), UDS_ERR_IO);
+	assert_int_equal(bad_pages(fixture), 4);
+	assert_int_equal(atomic_load(&fixture->engine.host.warnings), 4);
+}
+
+/* Each page is good by itself, but lists are missing between or behind them. */
+static void
+index_pages_hold_each_list_once(void **state)
+{
+	fixture *fixture = *state;
+	const uds_geometry *geometry = &fixture->geometry;
+	uint32_t lists = geometry->lists_per_chapter;
+	uint16_t *list_bits = calloc(lists, sizeof(*list_bits));
+
+	assert_int_equal(geometry->index_pages, 1);
+	for (uint32_t i = 0; i < 3; i++)
+	{
+		uds_page_identity identity = uds_volume_page_identity(&fixture->volume, 3, 1, 0);
+		uds_delta_page_header header = { .nonce = identity.nonce,
+			                             .chapter = 3,
+			                             .first_list = (uint16_t) (i == 1),
+			                             .list_count = (uint16_t) (lists - (i > 0)) };
+
+		memset(fixture->image, 0, UDS_PAGE_BYTES);
+		(void) uds_delta_page_begin(fixture->image, UDS_INDEX_PAGE_BYTES, &header, list_bits);
+		uds_chapter_index_seal_page(fixture->image, geometry, &identity);
+		files_overwrite(directory_of(fixture),
+		                UDS_VOLUME_FILE,
+		                offset_of(fixture, 3, 0),
+		                fixture->image,
+		                UDS_PAGE_BYTES);
+		assert_int_equal(uds_volume_verify_page(&fixture->volume, fixture->image, 3, 1, 0), UDS_OK);
+		assert_int_equal(uds_volume_read_index_pages(&fixture->volume, 3, fixture->image),
+		                 i == 0 ? UDS_OK : UDS_ERR_CORRUPT);
+	}
+	assert_int_equal(bad_pages(fixture), 2);
+	free(list_bits);
+}
+
 static uds_status
 verify(fixture *fixture, uint32_t physical)
 {
@@ -549,6 +649,9 @@ main(void)
 		CASE(pages_in_a_wrong_place_are_refused),
 		CASE(expired_chapters_are_not_damage),
 		CASE(short_files_and_read_errors_are_counted),
+		CASE(index_pages_come_all_at_once),
+		CASE(index_pages_that_cannot_be_read_are_told),
+		CASE(index_pages_hold_each_list_once),
 		CASE(a_chapter_is_verified_as_a_whole),
 		CASE(a_seal_fits_its_own_pages_only),
 		CASE(what_lies_behind_the_end_reads_as_zeros),

@@ -1,0 +1,266 @@
+/*
+ * lifecycle.c: suspending and resuming an index, and building it again on request.
+ *
+ * A suspended index belongs to the writer: it keeps all zones, and their workers keep what is
+ * parked.  uds_index.suspension says what there is to go on with, also for a successor of the writer:
+ *
+ *   HELD      the index in memory; the files are those of a crash
+ *   SAVED     the same, and the files are complete: control says "clean", and has to say "running"
+ *             before anything is written
+ *   RECOVERY  nothing: a recovery was interrupted, or the index had failed; it starts over
+ */
+#include "writer.h"
+
+#include "zone.h"
+
+static uds_suspension
+suspension_of(const uds_writer *writer)
+{
+	return (uds_suspension) atomic_load_explicit(&writer->index->suspension, memory_order_relaxed);
+}
+
+static void
+set_suspension(uds_writer *writer, uds_suspension suspension)
+{
+	atomic_store_explicit(&writer->index->suspension, suspension, memory_order_relaxed);
+}
+
+static uds_status
+wrong_state(const char *what, uds_error *error)
+{
+	return uds_error_set(error, UDS_ERR_STATE, 0, "%s", what);
+}
+
+/* ---- suspend ------------------------------------------------------------------------------------ */
+
+/* Write what is closed and, if asked for, save and mark the files clean.  The zones stand still. */
+static uds_status
+save_suspended(uds_writer *writer, bool save, uds_error *error)
+{
+	uds_status status;
+
+	uds_writer_enter(writer);
+	status = uds_writer_settle(writer, error);
+	/* What cannot be written stays in memory; without a save nobody relies on the files. */
+	if (!save && status != UDS_OK && status != UDS_STOPPED && status != UDS_ERR_INTERNAL)
+		status = UDS_OK;
+	if (save && status == UDS_OK)
+		status = uds_writer_save(writer, UDS_CONTROL_CLEAN, error);
+	return uds_writer_leave(writer, status, error);
+}
+
+static uds_status
+suspend_running(uds_writer *writer, bool save, uds_error *error)
+{
+	uds_status status = uds_writer_take_zones(writer);
+
+	if (status != UDS_OK)
+		return status;
+	status = save_suspended(writer, save, error);
+	if (status != UDS_OK)
+	{
+		uds_writer_give_zones(writer);
+		return status;
+	}
+	set_suspension(writer, save ? UDS_SUSPENSION_SAVED : UDS_SUSPENSION_HELD);
+	uds_block_set_state(writer->index, UDS_STATE_SUSPENDED, NULL);
+	return UDS_OK;
+}
+
+/* Suspend an index that is not there yet, or not any more. */
+static uds_status
+suspend_recovery(uds_writer *writer)
+{
+	uds_status status = uds_writer_take_zones(writer);
+
+	if (status != UDS_OK)
+		return status;
+	set_suspension(writer, UDS_SUSPENSION_RECOVERY);
+	uds_block_set_state(writer->index, UDS_STATE_SUSPENDED, "its recovery is to start over");
+	return UDS_OK;
+}
+
+uds_status
+uds_writer_suspend(uds_writer *writer, bool save, uds_error *error)
+{
+	uds_status status = UDS_OK;
+
+	memset(error, 0, sizeof(*error));
+	switch (uds_index_state(writer->index))
+	{
+		case UDS_STATE_ONLINE:
+		case UDS_STATE_READ_ONLY:
+			return suspend_running(writer, save, error);
+		case UDS_STATE_SUSPENDED:
+			if (!save || suspension_of(writer) != UDS_SUSPENSION_HELD)
+				return UDS_OK;
+			status = save_suspended(writer, true, error);
+			if (status == UDS_OK)
+				set_suspension(writer, UDS_SUSPENSION_SAVED);
+			return status;
+		case UDS_STATE_NONE:
+		case UDS_STATE_RECOVERING:
+		case UDS_STATE_FAILED:
+			return suspend_recovery(writer);
+		case UDS_STATE_OFFLINE:
+			break;
+	}
+	return wrong_state("index is offline", error);
+}
+
+/* ---- resume ------------------------------------------------------------------------------------- */
+
+/* Start over what was interrupted, or what could not be opened. */
+static uds_status
+open_again(uds_writer *writer, uds_error *error)
+{
+	uds_status status = UDS_OK;
+
+	uds_block_set_state(writer->index, UDS_STATE_RECOVERING, NULL);
+	set_suspension(writer, UDS_SUSPENSION_NONE);
+	if (writer->store.lock == NULL)
+		status = uds_store_lock(&writer->store, error);
+	uds_writer_enter(writer);
+	if (status == UDS_OK)
+		status = uds_writer_open_index(writer, error);
+	atomic_store_explicit(&writer->index->writer_inside, 0, memory_order_relaxed);
+	return status == UDS_OK ? UDS_OK : uds_writer_go_offline(writer, status, error);
+}
+
+static uds_status
+resume_suspended(uds_writer *writer, uds_error *error)
+{
+	uds_status status;
+
+	if (suspension_of(writer) == UDS_SUSPENSION_RECOVERY)
+		return open_again(writer, error);
+	if (suspension_of(writer) == UDS_SUSPENSION_SAVED)
+	{
+		status = uds_store_write_control(&writer->store, UDS_CONTROL_RUNNING, error);
+		if (status != UDS_OK)
+			return status;
+	}
+	set_suspension(writer, UDS_SUSPENSION_NONE);
+	uds_block_set_state(writer->index, UDS_STATE_ONLINE, NULL);
+	uds_writer_give_zones(writer);
+	return UDS_OK;
+}
+
+/* Try again to write what could not be written. */
+static uds_status
+resume_read_only(uds_writer *writer, uds_error *error)
+{
+	uds_status status = uds_writer_take_zones(writer);
+
+	if (status != UDS_OK)
+		return status;
+	uds_writer_enter(writer);
+	status = uds_writer_settle(writer, error);
+	if (status == UDS_OK)
+		uds_block_set_state(writer->index, UDS_STATE_ONLINE, NULL);
+	status = uds_writer_leave(writer, status, error);
+	uds_writer_give_zones(writer);
+	return status;
+}
+
+uds_status
+uds_writer_resume(uds_writer *writer, uds_error *error)
+{
+	memset(error, 0, sizeof(*error));
+	switch (uds_index_state(writer->index))
+	{
+		case UDS_STATE_SUSPENDED:
+			return resume_suspended(writer, error);
+		case UDS_STATE_READ_ONLY:
+			return resume_read_only(writer, error);
+		case UDS_STATE_OFFLINE:
+			return open_again(writer, error);
+		case UDS_STATE_NONE:
+		case UDS_STATE_RECOVERING:
+		case UDS_STATE_ONLINE:
+		case UDS_STATE_FAILED:
+			break;
+	}
+	return UDS_OK;
+}
+
+/* ---- rebuild ------------------------------------------------------------------------------------ */
+
+/* Close the open chapter of all zones, if it holds anything, and write all chapters. */
+static uds_status
+write_everything(uds_writer *writer, uds_error *error)
+{
+	uds_index *index = writer->index;
+	uint64_t newest = 0;
+	uint32_t records = 0;
+	uds_status status = uds_writer_settle(writer, error);
+
+	if (status != UDS_OK)
+		return status;
+	for (uint32_t i = 0; i < writer->config.zone_count; i++)
+	{
+		uds_zone *zone = &index->zones[i];
+
+		newest = atomic_load_explicit(&zone->newest, memory_order_relaxed);
+		records += uds_open_chapter_count(zone->shares[newest % UDS_CHAPTER_BUFFERS]);
+	}
+	if (records == 0)
+		return UDS_OK;
+	for (uint32_t i = 0; i < writer->config.zone_count; i++)
+	{
+		status = uds_zone_close_chapter(index, writer->port, i);
+		if (status != UDS_OK)
+			return UDS_ERR_INTERNAL;
+	}
+	return uds_writer_settle(writer, error);
+}
+
+static uds_status
+rebuild_running(uds_writer *writer, uds_error *error)
+{
+	uds_status status = uds_writer_take_zones(writer);
+
+	if (status != UDS_OK)
+		return status;
+	uds_writer_enter(writer);
+	status = write_everything(writer, error);
+	status = uds_writer_leave(writer, status, error);
+	if (status != UDS_OK)
+	{
+		uds_writer_give_zones(writer);
+		return status;
+	}
+	writer->store.control.valid_save = UDS_NO_SAVE;
+	uds_block_set_state(writer->index, UDS_STATE_RECOVERING, NULL);
+	uds_writer_enter(writer);
+	status = uds_store_write_control(&writer->store, UDS_CONTROL_RUNNING, error);
+	if (status == UDS_OK)
+		status = uds_writer_recover(writer, error);
+	atomic_store_explicit(&writer->index->writer_inside, 0, memory_order_relaxed);
+	if (status != UDS_OK)
+		return uds_writer_go_offline(writer, status, error);
+	uds_writer_set_online(writer);
+	return UDS_OK;
+}
+
+uds_status
+uds_writer_rebuild(uds_writer *writer, uds_error *error)
+{
+	memset(error, 0, sizeof(*error));
+	switch (uds_index_state(writer->index))
+	{
+		case UDS_STATE_ONLINE:
+		case UDS_STATE_READ_ONLY:
+			return rebuild_running(writer, error);
+		case UDS_STATE_SUSPENDED:
+			return wrong_state("index is suspended", error);
+		case UDS_STATE_OFFLINE:
+			return wrong_state("index is offline", error);
+		case UDS_STATE_NONE:
+		case UDS_STATE_RECOVERING:
+		case UDS_STATE_FAILED:
+			break;
+	}
+	/* It is going to be built from the files anyway. */
+	return UDS_OK;
+}

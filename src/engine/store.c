@@ -1,0 +1,281 @@
+/*
+ * store.c: the files of an index: lock, control and volume.
+ *
+ * Order of writes:
+ *
+ *   create   control "creating" - volume with its header, synced - control "running"
+ *   open     control with the next generation, "running" - everything else
+ *   reset    control "creating" with a new nonce (from here on nothing is remembered) - as create
+ */
+#include "store.h"
+
+#include "checkpoint.h"
+
+/* ---- control ---------------------------------------------------------------------------------- */
+
+static void
+set_parameters(uds_control *control, const uds_config *config)
+{
+	const uds_geometry_parameters *p = &config->geometry;
+
+	control->memory_mb = config->memory_mb;
+	control->structure = config->structure;
+	control->page_bytes = p->page_bytes;
+	control->index_page_bytes = p->index_page_bytes;
+	control->records_per_page = p->records_per_page;
+	control->record_pages = p->record_pages;
+	control->extra_pages = p->extra_pages;
+	control->chapters = p->chapters;
+	control->sparse_chapters = p->sparse_chapters;
+	control->is_reduced = p->is_reduced;
+	control->remapped_virtual = p->remapped_virtual;
+	control->remapped_physical = p->remapped_physical;
+	control->sample_rate = p->sample_rate;
+}
+
+static const char *
+structure_name(uint32_t structure)
+{
+	return structure == UDS_STRUCTURE_BUCKETS ? "buckets" : "lists";
+}
+
+/* Do the files belong to this server and fit the configuration? */
+static uds_status
+check_control(const uds_store *store, const uds_control *control, uds_error *error)
+{
+	uds_control wanted = *control;
+	uint64_t system_identifier = uds_port_system_identifier(store->port);
+
+	if (control->system_identifier != system_identifier)
+	{
+		(void) uds_error_set(error, UDS_ERR_MISMATCH, 0, "files belong to another server");
+		uds_error_detail(error,
+		                 "System identifier of the files is %llu, of this server %llu.",
+		                 (unsigned long long) control->system_identifier,
+		                 (unsigned long long) system_identifier);
+		return UDS_ERR_MISMATCH;
+	}
+	if (control->state == UDS_CONTROL_MOVED)
+		return uds_error_set(error, UDS_ERR_MISMATCH, 0, "files were moved elsewhere");
+	if (control->state < UDS_CONTROL_CLEAN || control->state > UDS_CONTROL_CREATING ||
+	    (control->valid_save > 1 && control->valid_save != UDS_NO_SAVE))
+		return uds_error_set(error, UDS_ERR_CORRUPT, 0, "control file makes no sense");
+	set_parameters(&wanted, store->config);
+	wanted.memory_mb = control->memory_mb;
+	if (memcmp(&wanted, control, sizeof(wanted)) == 0)
+		return UDS_OK;
+	(void) uds_error_set(error, UDS_ERR_MISMATCH, 0, "files do not fit the settings");
+	uds_error_detail(error,
+	                 "Files: %u MB, %u chapters (%u sparse), index \"%s\"; settings: %u MB, %u "
+	                 "chapters (%u sparse), index \"%s\".",
+	                 control->memory_mb,
+	                 control->chapters,
+	                 control->sparse_chapters,
+	                 structure_name(control->structure),
+	                 store->config->memory_mb,
+	                 store->config->geometry.chapters,
+	                 store->config->geometry.sparse_chapters,
+	                 structure_name(store->config->structure));
+	if (control->sparse_chapters == wanted.sparse_chapters &&
+	    control->sample_rate != wanted.sample_rate)
+		uds_error_detail(error,
+		                 "One name in %u is a hook in the files, one in %u with the settings.",
+		                 control->sample_rate,
+		                 wanted.sample_rate);
+	uds_error_hint(error, "Set the settings back, or forget everything with uds_reset().");
+	return UDS_ERR_MISMATCH;
+}
+
+uds_status
+uds_store_write_control(uds_store *store, uds_control_state state, uds_error *error)
+{
+	uds_control control = store->control;
+	uds_status status;
+
+	control.state = state;
+	status = uds_control_write(store->port, &control, error);
+	/* The new version may be in place nevertheless. */
+	store->must_write_control = status != UDS_OK;
+	if (status == UDS_OK)
+		store->control = control;
+	return status;
+}
+
+/* ---- files ------------------------------------------------------------------------------------ */
+
+uds_status
+uds_store_lock(uds_store *store, uds_error *error)
+{
+	uds_status status = uds_port_directory_create(store->port, error);
+
+	if (status == UDS_OK)
+		status = uds_port_file_open(store->port,
+		                            UDS_LOCK_FILE,
+		                            UDS_FILE_WRITE | UDS_FILE_CREATE,
+		                            &store->lock,
+		                            error);
+	if (status != UDS_OK)
+		return status;
+	status = uds_port_file_lock(store->port, store->lock, error);
+	if (status != UDS_OK)
+	{
+		uds_port_file_close(store->port, store->lock);
+		store->lock = NULL;
+	}
+	return status;
+}
+
+/*
+ * Make a volume without chapters under the identity that store->control has, and a control file
+ * that says so.
+ */
+static uds_status
+create_files(uds_store *store, uds_error *error)
+{
+	uint32_t flags = UDS_FILE_WRITE | UDS_FILE_CREATE;
+	uds_status status = uds_store_write_control(store, UDS_CONTROL_CREATING, error);
+
+	/* Saves of the former identity would not be loaded, but take their space. */
+	for (uint32_t save = 0; save < 2 && status == UDS_OK; save++)
+		status = uds_port_file_remove(store->port, uds_checkpoint_file_name(save), error);
+	if (status == UDS_OK && store->volume.file == NULL)
+		status = uds_volume_open(&store->volume, flags, error);
+	if (status == UDS_OK)
+		status = uds_port_file_truncate(store->port, store->volume.file, 0, error);
+	if (status == UDS_OK)
+		status = uds_volume_write_header(&store->volume, store->control.name_key, error);
+	if (status == UDS_OK)
+		status = uds_port_file_sync(store->port, store->volume.file, error);
+	if (status == UDS_OK)
+		status = uds_port_directory_sync(store->port, error);
+	if (status == UDS_OK)
+		status = uds_store_write_control(store, UDS_CONTROL_RUNNING, error);
+	if (status == UDS_OK)
+		store->has_control = true;
+	return status;
+}
+
+/* A new identity; the name key stays when there is one. */
+static uds_status
+make_identity(uds_store *store, uds_error *error)
+{
+	uds_control *control = &store->control;
+	uint64_t generation = store->has_control ? control->generation : 0;
+	uint8_t key[UDS_NAME_KEY_BYTES];
+	uint64_t nonce;
+
+	if (!uds_port_random(store->port, &nonce, sizeof(nonce)) ||
+	    !uds_port_random(store->port, key, sizeof(key)))
+		return uds_error_set(error, UDS_ERR_IO, 0, "could not get random bytes");
+	if (store->has_control)
+		memcpy(key, control->name_key, sizeof(key));
+	else if (atomic_load_explicit(&store->index->has_name_key, memory_order_relaxed) != 0)
+		memcpy(key, store->index->name_key, sizeof(key));
+	memset(control, 0, sizeof(*control));
+	control->nonce = nonce;
+	memcpy(control->name_key, key, sizeof(key));
+	control->system_identifier = uds_port_system_identifier(store->port);
+	control->generation = generation + 1;
+	control->valid_save = UDS_NO_SAVE;
+	set_parameters(control, store->config);
+	atomic_store_explicit(&store->index->nonce, nonce, memory_order_relaxed);
+	atomic_store_explicit(&store->index->generation, control->generation, memory_order_relaxed);
+	return UDS_OK;
+}
+
+/*
+ * A save of a time that this host does not know, or perhaps of one: control was written after it.
+ * It would bring back records that never were, and lead to chapters that are dropped.
+ */
+static void
+drop_future_save(uds_store *store)
+{
+	uds_control *control = &store->control;
+
+	if (control->valid_save == UDS_NO_SAVE || uds_port_stamp_is_past(store->port, &control->stamp))
+		return;
+	uds_port_log(store->port,
+	             UDS_LOG_WARNING,
+	             "save %llu is not in this server's past and is not used",
+	             (unsigned long long) control->save_number);
+	control->valid_save = UDS_NO_SAVE;
+}
+
+/* Open the files that control describes, under the next generation. */
+uds_status
+uds_store_reopen(uds_store *store, uds_error *error)
+{
+	uds_status status = UDS_OK;
+
+	atomic_store_explicit(&store->index->nonce, store->control.nonce, memory_order_relaxed);
+	if (store->control.state == UDS_CONTROL_CREATING)
+	{
+		store->control.generation++;
+		atomic_store_explicit(&store->index->generation,
+		                      store->control.generation,
+		                      memory_order_relaxed);
+		return create_files(store, error);
+	}
+	if (store->volume.file == NULL)
+		status = uds_volume_open(&store->volume, UDS_FILE_WRITE, error);
+	if (status == UDS_NOT_FOUND)
+		return uds_error_set(error, UDS_ERR_CORRUPT, 0, "volume is missing");
+	if (status != UDS_OK)
+		return status;
+	store->is_clean = store->control.state == UDS_CONTROL_CLEAN;
+	drop_future_save(store);
+	store->control.generation++;
+	status = uds_store_write_control(store, UDS_CONTROL_RUNNING, error);
+	if (status != UDS_OK)
+		return status;
+	atomic_store_explicit(&store->index->generation,
+	                      store->control.generation,
+	                      memory_order_relaxed);
+	status = uds_volume_check_header(&store->volume, store->control.name_key, error);
+	if (status != UDS_ERR_CORRUPT)
+		return status;
+	uds_port_log(store->port, UDS_LOG_WARNING, "%s and is written anew", error->message);
+	status = uds_volume_write_header(&store->volume, store->control.name_key, error);
+	if (status == UDS_OK)
+		status = uds_port_file_sync(store->port, store->volume.file, error);
+	return status;
+}
+
+/* Read control and open what it describes, or create everything where there is nothing. */
+uds_status
+uds_store_open(uds_store *store, uds_error *error)
+{
+	uds_status status = uds_control_read(store->port, &store->control, error);
+
+	if (status == UDS_OK)
+	{
+		store->has_control = true;
+		status = check_control(store, &store->control, error);
+		return status == UDS_OK ? uds_store_reopen(store, error) : status;
+	}
+	if (status != UDS_NOT_FOUND)
+		return status;
+	status = uds_port_file_exists(store->port, UDS_VOLUME_FILE, error);
+	if (status == UDS_OK)
+		return uds_error_set(error, UDS_ERR_CORRUPT, 0, "control file is missing beside a volume");
+	if (status != UDS_NOT_FOUND)
+		return status;
+	return uds_store_create(store, error);
+}
+
+uds_status
+uds_store_create(uds_store *store, uds_error *error)
+{
+	uds_status status = make_identity(store, error);
+
+	return status == UDS_OK ? create_files(store, error) : status;
+}
+
+void
+uds_store_close(uds_store *store)
+{
+	uds_volume_close(&store->volume);
+	if (store->lock != NULL)
+		uds_port_file_close(store->port, store->lock);
+	store->lock = NULL;
+}

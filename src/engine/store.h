@@ -1,0 +1,54 @@
+/*
+ * store.h: the files of an index: lock, control and volume.
+ *
+ * Caller of everything: the chapter writer.
+ */
+#ifndef UDS_STORE_H
+#define UDS_STORE_H
+
+#include "block.h"
+
+#pragma GCC visibility push(hidden)
+
+/* Process-local.  All zero but the first part, which the caller sets, and the volume's pointers. */
+typedef struct uds_store
+{
+	uds_port *port;
+	uds_index *index; /* gets nonce and generation */
+	const uds_config *config;
+
+	uds_port_file *lock; /* NULL: the files are not ours */
+	uds_volume volume;
+	uds_control control;
+	bool has_control;        /* control is what the file says */
+	bool must_write_control; /* or the file may say something else: a write of it has failed */
+	bool is_clean;           /* the files that were opened had been closed in order */
+} uds_store;
+
+/* Create the directory if need be, and lock it: UDS_OK, UDS_ERR_IN_USE, UDS_ERR_IO. */
+UDS_MUST_CHECK uds_status uds_store_lock(uds_store *store, uds_error *error);
+
+/*
+ * Read control and open what it describes under the next generation, or create everything where
+ * there is nothing.
+ *
+ * UDS_ERR_MISMATCH, UDS_ERR_CORRUPT  the files do not fit the configuration, the host or each other
+ */
+UDS_MUST_CHECK uds_status uds_store_open(uds_store *store, uds_error *error);
+
+/* The same with the control that has been read or written: under the next generation. */
+UDS_MUST_CHECK uds_status uds_store_reopen(uds_store *store, uds_error *error);
+
+/* Forget everything: new files with a new nonce; the name key stays when there is one. */
+UDS_MUST_CHECK uds_status uds_store_create(uds_store *store, uds_error *error);
+
+/* Write control with a state.  On failure store->control is as before, the file may not be. */
+UDS_MUST_CHECK uds_status uds_store_write_control(uds_store *store, uds_control_state state,
+                                                  uds_error *error);
+
+/* Close the volume and give up the lock. */
+void uds_store_close(uds_store *store);
+
+#pragma GCC visibility pop
+
+#endif
