@@ -19,6 +19,7 @@ int udspg_page_cache = UDSPG_PAGE_CACHE_DEFAULT;
 int udspg_queue_size = UDSPG_QUEUE_SIZE_DEFAULT;
 int udspg_read_workers = UDSPG_READ_WORKERS_DEFAULT;
 int udspg_shutdown_timeout = UDSPG_SHUTDOWN_TIMEOUT_DEFAULT;
+bool udspg_sparse = false;
 double udspg_spin_time = UDSPG_SPIN_TIME_DEFAULT;
 int udspg_wait_timeout = UDSPG_WAIT_TIMEOUT_DEFAULT;
 int udspg_zones = UDSPG_ZONES_DEFAULT;
@@ -156,6 +157,18 @@ udspg_settings_define(void)
 		UDSPG_SHUTDOWN_TIMEOUT_MAX,
 		PGC_SIGHUP,
 		GUC_UNIT_S,
+		NULL,
+		NULL,
+		NULL);
+	DefineCustomBoolVariable(
+		"uds.sparse",
+		"Remembers ten times the window in the same memory.",
+		"Of old fingerprints only one in 32 is in memory; it leads to those that "
+		"were posted with it.  With several zones one more worker is needed.",
+		&udspg_sparse,
+		false,
+		PGC_POSTMASTER,
+		0,
 		NULL,
 		NULL,
 		NULL);

@@ -47,9 +47,17 @@ extern int udspg_page_cache; /* kB */
 extern int udspg_queue_size; /* kB, of a session in one direction */
 extern int udspg_read_workers;
 extern int udspg_shutdown_timeout; /* s */
-extern double udspg_spin_time;     /* ms */
-extern int udspg_wait_timeout;     /* ms, 0 = none */
+extern bool udspg_sparse;
+extern double udspg_spin_time; /* ms */
+extern int udspg_wait_timeout; /* ms, 0 = none */
 extern int udspg_zones;
+
+/* Do they ask for a triage worker?  A sparse index with several zones has one. */
+static inline bool
+udspg_settings_want_triage(void)
+{
+	return udspg_sparse && udspg_zones > 1;
+}
 
 /* Define them all.  Only from _PG_init, while shared_preload_libraries are processed. */
 extern void udspg_settings_define(void);

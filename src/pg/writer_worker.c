@@ -87,11 +87,13 @@ udspg_writer_worker_gather(void)
 			         running,
 			         wanted,
 			         max_worker_processes + wanted - running);
-			snprintf(
-				hint,
-				sizeof(hint),
-				"The chapter writer and each of \"uds.zones\" and \"uds.read_workers\" need one, "
-				"beside those of other extensions.");
+			snprintf(hint,
+			         sizeof(hint),
+			         "The chapter writer%s and each of \"uds.zones\" and \"uds.read_workers\" need "
+			         "one, beside those of other extensions.",
+			         udspg_settings_want_triage()
+			             ? ", the triage worker of \"uds.sparse\" with several zones,"
+			             : "");
 			udspg_shared_set_offline(reason, hint);
 			ereport(WARNING,
 			        errcode(ERRCODE_CONFIGURATION_LIMIT_EXCEEDED),
