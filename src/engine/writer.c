@@ -354,6 +354,14 @@ make_identity(uds_writer *writer, uds_error *error)
 	return UDS_OK;
 }
 
+/* Do without the save.  The next one is not its successor, so that it never stands in for that. */
+static void
+forget_save(uds_control *control)
+{
+	control->valid_save = UDS_NO_SAVE;
+	control->save_number++;
+}
+
 /*
  * A save of a time that this host does not know, or perhaps of one: control was written after it.
  * It would bring back records that never were, and lead to chapters that are dropped.
@@ -369,7 +377,7 @@ drop_future_save(uds_writer *writer)
 	             UDS_LOG_WARNING,
 	             "save %llu is not in this server's past and is not used",
 	             (unsigned long long) control->save_number);
-	control->valid_save = UDS_NO_SAVE;
+	forget_save(control);
 }
 
 /* Open the files that control describes, under the next generation. */
@@ -749,7 +757,7 @@ rebuild_failed(uds_writer *writer, uds_error *error)
 		             UDS_LOG_WARNING,
 		             "save %llu is not used again",
 		             (unsigned long long) writer->control.save_number);
-		writer->control.valid_save = UDS_NO_SAVE;
+		forget_save(&writer->control);
 	}
 	writer->rebuilt_from = writer->control.save_number + 1;
 	status = open_files(writer, error);
