@@ -208,6 +208,27 @@ COMMENT ON COLUMN uds_zones.rebalances IS 'times that it moved lists of the volu
 COMMENT ON COLUMN uds_zones.longest_pause IS 'longest time that it stood still for the chapter writer, which saved the index';
 GRANT SELECT ON uds_zones TO pg_monitor;
 
+CREATE FUNCTION uds_sessions(
+	OUT slot integer,
+	OUT pid integer,
+	OUT in_flight bigint,
+	OUT requests bigint,
+	OUT waits bigint)
+	RETURNS SETOF record
+	AS 'MODULE_PATHNAME', 'udspg_session_stats' LANGUAGE C VOLATILE STRICT PARALLEL SAFE ROWS 100;
+COMMENT ON FUNCTION uds_sessions() IS 'the sessions that use the index; see the view of this name';
+REVOKE ALL ON FUNCTION uds_sessions() FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION uds_sessions() TO pg_monitor;
+
+CREATE VIEW uds_sessions AS SELECT * FROM uds_sessions();
+COMMENT ON VIEW uds_sessions IS 'the sessions that use the index, a row for each';
+COMMENT ON COLUMN uds_sessions.slot IS 'number of the session slot that it has claimed, from 0';
+COMMENT ON COLUMN uds_sessions.pid IS 'process of the session';
+COMMENT ON COLUMN uds_sessions.in_flight IS 'requests sent to the zones and not answered, those of cancelled statements included';
+COMMENT ON COLUMN uds_sessions.requests IS 'requests sent since it has its slot';
+COMMENT ON COLUMN uds_sessions.waits IS 'times that it slept for answers since it has its slot';
+GRANT SELECT ON uds_sessions TO pg_monitor;
+
 CREATE FUNCTION uds_settings_check()
 	RETURNS TABLE (item text, value bigint, unit text, size text, fits boolean, note text)
 	AS 'MODULE_PATHNAME', 'udspg_settings_check' LANGUAGE C VOLATILE STRICT PARALLEL SAFE ROWS 12;

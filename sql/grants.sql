@@ -29,6 +29,8 @@ SELECT * FROM uds_stats;
 SELECT * FROM uds_stats();
 SELECT * FROM uds_zones;
 SELECT * FROM uds_zones();
+SELECT * FROM uds_sessions;
+SELECT * FROM uds_sessions();
 RESET ROLE;
 SELECT uds_peek(sha256('grants'));
 
@@ -50,6 +52,7 @@ SELECT uds_peek(sha256('grants'));
 SET ROLE regress_uds_monitor;
 SELECT state FROM uds_stats;
 SELECT count(*) > 0 AS zones FROM uds_zones;
+SELECT count(*) > 0 AS sessions FROM uds_sessions;
 SELECT count(*) > 0 AS settings FROM uds_settings_check();
 SELECT uds_peek(sha256('grants'));
 SELECT uds_stats_reset();

@@ -183,6 +183,13 @@ make_identity(uds_store *store, uds_error *error)
 	return UDS_OK;
 }
 
+void
+uds_store_forget_save(uds_store *store)
+{
+	store->control.valid_save = UDS_NO_SAVE;
+	store->control.save_number++;
+}
+
 /*
  * A save of a time that this host does not know, or perhaps of one: control was written after it.
  * It would bring back records that never were, and lead to chapters that are dropped.
@@ -198,7 +205,7 @@ drop_future_save(uds_store *store)
 	             UDS_LOG_WARNING,
 	             "save %llu is not in this server's past and is not used",
 	             (unsigned long long) control->save_number);
-	control->valid_save = UDS_NO_SAVE;
+	uds_store_forget_save(store);
 }
 
 /* Open the files that control describes, under the next generation. */

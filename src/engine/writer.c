@@ -507,7 +507,7 @@ rebuild_failed(uds_writer *writer, uds_error *error)
 		             UDS_LOG_WARNING,
 		             "save %llu is not used again",
 		             (unsigned long long) writer->store.control.save_number);
-		writer->store.control.valid_save = UDS_NO_SAVE;
+		uds_store_forget_save(&writer->store);
 	}
 	writer->rebuilt_from = writer->store.control.save_number + 1;
 	status = uds_store_reopen(&writer->store, error);

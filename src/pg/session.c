@@ -138,9 +138,16 @@ udspg_session_try_claim(bool *is_closing)
 	for (uint32 slot = 0; slot < header->slot_count && !found; slot++)
 		if (udspg_session_slot_is_free(slot, is_closing))
 		{
+			udspg_slot *shared = udspg_shared_slot(slot);
+
 			session.slot = slot;
 			session.is_claimed = true;
-			pg_atomic_write_u32(&udspg_shared_slot(slot)->pid, (uint32) MyProcPid);
+			/* Before the slot shows up in uds_sessions. */
+			pg_atomic_write_u32(&shared->in_flight, 0);
+			pg_atomic_write_u64(&shared->requests, 0);
+			pg_atomic_write_u64(&shared->waits, 0);
+			pg_write_barrier();
+			pg_atomic_write_u32(&shared->pid, (uint32) MyProcPid);
 			found = true;
 		}
 	LWLockRelease(header->lock);
@@ -152,7 +159,6 @@ udspg_session_claim(void)
 {
 	udspg_shared *header = udspg_shared_header;
 	TimestampTz start = 0;
-	udspg_slot *slot;
 	bool is_closing;
 
 	if (!session.has_callback)
@@ -186,10 +192,6 @@ udspg_session_claim(void)
 		CHECK_FOR_INTERRUPTS();
 	}
 
-	slot = udspg_shared_slot(session.slot);
-	pg_atomic_write_u32(&slot->in_flight, 0);
-	pg_atomic_write_u64(&slot->requests, 0);
-	pg_atomic_write_u64(&slot->waits, 0);
 	memset(session.channels, 0, sizeof(session.channels));
 }
 
@@ -796,6 +798,7 @@ udspg_session_abandon(void)
 		for (uint32 i = 0; i < channel->sent_count; i++)
 			channel->sent[i].is_stale = true;
 	}
+	udspg_session_update_in_flight();
 }
 
 /* Throw for the first item that was answered with an error. */

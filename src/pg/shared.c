@@ -389,6 +389,7 @@ udspg_slot_describe(uint32 number, udspg_slot_info *info)
 	udspg_slot *slot = udspg_shared_slot(number);
 
 	info->pid = (int) pg_atomic_read_u32(&slot->pid);
+	pg_read_barrier();
 	info->in_flight = pg_atomic_read_u32(&slot->in_flight);
 	info->requests = pg_atomic_read_u64(&slot->requests);
 	info->waits = pg_atomic_read_u64(&slot->waits);
