@@ -208,6 +208,29 @@ COMMENT ON COLUMN uds_zones.rebalances IS 'times that it moved lists of the volu
 COMMENT ON COLUMN uds_zones.longest_pause IS 'longest time that it stood still for the chapter writer, which saved the index';
 GRANT SELECT ON uds_zones TO pg_monitor;
 
+CREATE FUNCTION uds_chapters(
+	OUT chapter bigint,
+	OUT place integer,
+	OUT generation bigint,
+	OUT records bigint,
+	OUT tombstones bigint,
+	OUT sparse boolean)
+	RETURNS SETOF record
+	AS 'MODULE_PATHNAME', 'udspg_chapters' LANGUAGE C VOLATILE STRICT PARALLEL SAFE ROWS 1000;
+COMMENT ON FUNCTION uds_chapters() IS 'the chapters on the volume; see the view of this name';
+REVOKE ALL ON FUNCTION uds_chapters() FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION uds_chapters() TO pg_monitor;
+
+CREATE VIEW uds_chapters AS SELECT * FROM uds_chapters();
+COMMENT ON VIEW uds_chapters IS 'the chapters on the volume, a row for each';
+COMMENT ON COLUMN uds_chapters.chapter IS 'its number; they grow and never come back';
+COMMENT ON COLUMN uds_chapters.place IS 'where it lies in the volume, from 0';
+COMMENT ON COLUMN uds_chapters.generation IS 'of the start of the index that has written it';
+COMMENT ON COLUMN uds_chapters.records IS 'records in it, tombstones included';
+COMMENT ON COLUMN uds_chapters.tombstones IS 'deleted digests among them';
+COMMENT ON COLUMN uds_chapters.sparse IS 'whether only a sample of it is indexed in memory';
+GRANT SELECT ON uds_chapters TO pg_monitor;
+
 CREATE FUNCTION uds_settings_check()
 	RETURNS TABLE (item text, value bigint, unit text, size text, fits boolean, note text)
 	AS 'MODULE_PATHNAME', 'udspg_settings_check' LANGUAGE C VOLATILE STRICT PARALLEL SAFE ROWS 12;
@@ -226,6 +249,27 @@ CREATE FUNCTION uds_checkpoint() RETURNS void
 	AS 'MODULE_PATHNAME', 'udspg_checkpoint' LANGUAGE C VOLATILE STRICT PARALLEL RESTRICTED COST 10000;
 COMMENT ON FUNCTION uds_checkpoint() IS 'saves the index now, so that a restart is quick and a crash loses less';
 REVOKE ALL ON FUNCTION uds_checkpoint() FROM PUBLIC;
+
+CREATE FUNCTION uds_suspend(save boolean DEFAULT true) RETURNS void
+	AS 'MODULE_PATHNAME', 'udspg_suspend' LANGUAGE C VOLATILE STRICT PARALLEL RESTRICTED COST 10000;
+COMMENT ON FUNCTION uds_suspend(boolean) IS 'holds all requests; with a save, the files are complete and may be copied until uds_resume()';
+REVOKE ALL ON FUNCTION uds_suspend(boolean) FROM PUBLIC;
+
+CREATE FUNCTION uds_resume() RETURNS void
+	AS 'MODULE_PATHNAME', 'udspg_resume' LANGUAGE C VOLATILE STRICT PARALLEL RESTRICTED COST 10000;
+COMMENT ON FUNCTION uds_resume() IS 'goes on with a suspended index, and tries again what made it read only or offline';
+REVOKE ALL ON FUNCTION uds_resume() FROM PUBLIC;
+
+CREATE FUNCTION uds_rebuild() RETURNS void
+	AS 'MODULE_PATHNAME', 'udspg_rebuild' LANGUAGE C VOLATILE STRICT PARALLEL RESTRICTED COST 10000;
+COMMENT ON FUNCTION uds_rebuild() IS 'builds the index in memory again from its volume';
+REVOKE ALL ON FUNCTION uds_rebuild() FROM PUBLIC;
+
+CREATE FUNCTION uds_verify()
+	RETURNS TABLE (chapter bigint, place integer, page integer, problem text)
+	AS 'MODULE_PATHNAME', 'udspg_verify' LANGUAGE C VOLATILE STRICT PARALLEL RESTRICTED COST 10000 ROWS 1;
+COMMENT ON FUNCTION uds_verify() IS 'reads every chapter and checks every page; a row for each problem';
+REVOKE ALL ON FUNCTION uds_verify() FROM PUBLIC;
 
 CREATE FUNCTION uds_flush() RETURNS void
 	AS 'MODULE_PATHNAME', 'udspg_flush' LANGUAGE C VOLATILE STRICT PARALLEL RESTRICTED COST 10000;

@@ -183,6 +183,8 @@ uds_port_should_stop(uds_port *port)
 		udspg_port_absorb_barrier();
 	if (unlikely(port->has_deadline))
 		return udspg_port_deadline_is_over(port) || !PostmasterIsAlive();
+	if (unlikely(port->obeys_commands) && udspg_command_interrupts())
+		return true;
 	return udspg_worker_stop_requested;
 }
 

@@ -56,7 +56,8 @@ typedef struct udspg_command_cell
 		uds_error error;
 	} results[UDSPG_COMMAND_RESULTS]; /* of command n at n % UDSPG_COMMAND_RESULTS */
 
-	ConditionVariable ended; /* broadcast when finished grows */
+	pg_atomic_uint32 interrupts; /* atomic: the latest command interrupts a recovery */
+	ConditionVariable ended;     /* broadcast when finished grows */
 } udspg_command_cell;
 
 /* One session; its channels are udspg_shared_channel(slot, zone). */
