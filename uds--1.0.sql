@@ -231,6 +231,27 @@ COMMENT ON COLUMN uds_chapters.tombstones IS 'deleted digests among them';
 COMMENT ON COLUMN uds_chapters.sparse IS 'whether only a sample of it is indexed in memory';
 GRANT SELECT ON uds_chapters TO pg_monitor;
 
+CREATE FUNCTION uds_progress(
+	OUT pid integer,
+	OUT phase text,
+	OUT unit text,
+	OUT done bigint,
+	OUT total bigint)
+	RETURNS SETOF record
+	AS 'MODULE_PATHNAME', 'udspg_progress' LANGUAGE C VOLATILE STRICT PARALLEL SAFE ROWS 1;
+COMMENT ON FUNCTION uds_progress() IS 'what takes time now; see the view of this name';
+REVOKE ALL ON FUNCTION uds_progress() FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION uds_progress() TO pg_monitor;
+
+CREATE VIEW uds_progress AS SELECT * FROM uds_progress();
+COMMENT ON VIEW uds_progress IS 'how far recoveries, saves and verifications are that run now';
+COMMENT ON COLUMN uds_progress.pid IS 'process that does it: the chapter writer, or the session that verifies';
+COMMENT ON COLUMN uds_progress.phase IS 'what it is doing';
+COMMENT ON COLUMN uds_progress.unit IS 'what done and total count';
+COMMENT ON COLUMN uds_progress.done IS 'how much of the phase is done';
+COMMENT ON COLUMN uds_progress.total IS 'how much there is to do, as far as it is known';
+GRANT SELECT ON uds_progress TO pg_monitor;
+
 CREATE FUNCTION uds_settings_check()
 	RETURNS TABLE (item text, value bigint, unit text, size text, fits boolean, note text)
 	AS 'MODULE_PATHNAME', 'udspg_settings_check' LANGUAGE C VOLATILE STRICT PARALLEL SAFE ROWS 12;

@@ -24,6 +24,7 @@ PG_FUNCTION_INFO_V1(udspg_resume);
 PG_FUNCTION_INFO_V1(udspg_rebuild);
 PG_FUNCTION_INFO_V1(udspg_verify);
 PG_FUNCTION_INFO_V1(udspg_chapters);
+PG_FUNCTION_INFO_V1(udspg_progress);
 
 /* uds_suspend(save boolean) returns void */
 Datum
@@ -110,6 +111,26 @@ udspg_functions_admin_verify_next(uds_verifier *verifier, uds_problem *problems,
 	return true;
 }
 
+/* A place where others see how far this session is; NULL when there is none. */
+static udspg_watch *
+udspg_functions_admin_claim_watch(uint64 total)
+{
+	for (int i = 0; i < UDSPG_WATCHES; i++)
+	{
+		udspg_watch *watch = &udspg_shared_header->watches[i];
+		uint32 expected = (uint32) pg_atomic_read_u32(&watch->pid);
+
+		/* One whose process was killed stays claimed until the server starts anew. */
+		if (expected != 0 ||
+		    !pg_atomic_compare_exchange_u32(&watch->pid, &expected, (uint32) MyProcPid))
+			continue;
+		pg_atomic_write_u64(&watch->done, 0);
+		pg_atomic_write_u64(&watch->total, total);
+		return watch;
+	}
+	return NULL;
+}
+
 /* uds_verify() returns table (chapter, place, page, problem) */
 Datum
 udspg_verify(PG_FUNCTION_ARGS)
@@ -121,6 +142,8 @@ udspg_verify(PG_FUNCTION_ARGS)
 	uds_port port;
 	uds_error error;
 	uds_status status;
+	udspg_watch *watch;
+	uint64 total;
 	char *memory;
 
 	udspg_require_loaded();
@@ -139,13 +162,18 @@ udspg_verify(PG_FUNCTION_ARGS)
 	RESUME_INTERRUPTS();
 	if (status != UDS_OK)
 		udspg_report(ERROR, status, &error);
+	total = uds_verifier_left(verifier);
+	watch = udspg_functions_admin_claim_watch(total);
 	PG_TRY();
 	{
 		while (udspg_functions_admin_verify_next(verifier, problems, result))
-			;
+			if (watch != NULL)
+				pg_atomic_write_u64(&watch->done, total - uds_verifier_left(verifier));
 	}
 	PG_FINALLY();
 	{
+		if (watch != NULL)
+			pg_atomic_write_u32(&watch->pid, 0);
 		uds_verifier_close(verifier);
 	}
 	PG_END_TRY();
@@ -181,6 +209,73 @@ udspg_chapters(PG_FUNCTION_ARGS)
 		udspg_result_row_put(&row, BoolGetDatum(info.is_sparse), false);
 		udspg_result_row_check(&row, result->setDesc);
 		tuplestore_putvalues(result->setResult, result->setDesc, row.values, row.nulls);
+	}
+	return (Datum) 0;
+}
+
+/* ---- progress ----------------------------------------------------------------------------------- */
+
+static void
+udspg_functions_admin_put_progress(ReturnSetInfo *result, int pid, const char *phase,
+                                   const char *unit, uint64 done, uint64 total)
+{
+	udspg_result_row row = { .count = 0 };
+
+	udspg_result_row_put(&row, Int32GetDatum(pid), pid == 0);
+	udspg_result_row_put_text(&row, phase);
+	udspg_result_row_put_text(&row, unit);
+	/* Totals are estimates, and both are read one by one. */
+	udspg_result_row_put_count(&row, done, true);
+	udspg_result_row_put_count(&row, Max(done, total), true);
+	udspg_result_row_check(&row, result->setDesc);
+	tuplestore_putvalues(result->setResult, result->setDesc, row.values, row.nulls);
+}
+
+/* uds_progress() returns a row for all that takes time now */
+Datum
+udspg_progress(PG_FUNCTION_ARGS)
+{
+	static const struct
+	{
+		const char *phase;
+		const char *unit;
+	} phases[] = {
+		[UDS_PHASE_SEALS] = { "reading seals", "chapters" },
+		[UDS_PHASE_LOADING] = { "loading the save", "bytes" },
+		[UDS_PHASE_REPLAYING] = { "replaying chapters", "chapters" },
+		[UDS_PHASE_SAVING] = { "saving the index", "bytes" },
+	};
+	ReturnSetInfo *result = (ReturnSetInfo *) fcinfo->resultinfo;
+	uds_index *index;
+
+	udspg_require_loaded();
+	InitMaterializedSRF(fcinfo, 0);
+	index = udspg_index();
+	if (index != NULL)
+	{
+		uds_statistics statistics;
+
+		uds_index_statistics(index, &statistics);
+		if (statistics.phase > UDS_PHASE_NONE && statistics.phase < lengthof(phases))
+			udspg_functions_admin_put_progress(result,
+			                                   udspg_worker_pid(UDS_WORKER_WRITER),
+			                                   phases[statistics.phase].phase,
+			                                   phases[statistics.phase].unit,
+			                                   statistics.progress_done,
+			                                   statistics.progress_total);
+	}
+	for (int i = 0; i < UDSPG_WATCHES; i++)
+	{
+		udspg_watch *watch = &udspg_shared_header->watches[i];
+		int pid = (int) pg_atomic_read_u32(&watch->pid);
+
+		if (pid != 0)
+			udspg_functions_admin_put_progress(result,
+			                                   pid,
+			                                   "verifying chapters",
+			                                   "chapters",
+			                                   pg_atomic_read_u64(&watch->done),
+			                                   pg_atomic_read_u64(&watch->total));
 	}
 	return (Datum) 0;
 }

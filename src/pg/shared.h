@@ -60,6 +60,16 @@ typedef struct udspg_command_cell
 	ConditionVariable ended;     /* broadcast when finished grows */
 } udspg_command_cell;
 
+/* How far a session is that verifies the volume: for uds_progress. */
+typedef struct udspg_watch
+{
+	pg_atomic_uint32 pid;   /* atomic: 0 = free; by the session */
+	pg_atomic_uint64 done;  /* atomic: statistics */
+	pg_atomic_uint64 total; /* atomic: statistics */
+} udspg_watch;
+
+#define UDSPG_WATCHES 4 /* more sessions are not shown */
+
 /* One session; its channels are udspg_shared_channel(slot, zone). */
 typedef struct udspg_slot
 {
@@ -112,6 +122,7 @@ typedef struct udspg_shared
 
 	udspg_worker_cell workers[UDSPG_WORKERS_MAX];
 	udspg_command_cell command;
+	udspg_watch watches[UDSPG_WATCHES];
 } udspg_shared;
 
 /* NULL unless the library was preloaded. */
