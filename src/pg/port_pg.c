@@ -652,6 +652,21 @@ uds_port_stamp_is_past(uds_port *port, const uds_stamp *stamp)
 	return false;
 }
 
+bool
+uds_port_stamp_is_current(uds_port *port, const uds_stamp *stamp)
+{
+	udspg_port_mark mark;
+
+	memcpy(&mark, stamp->bytes, sizeof(mark));
+	return mark.timeline == GetWALInsertionTimeLine();
+}
+
+bool
+uds_port_accepts_stale(uds_port *port)
+{
+	return udspg_accept_stale;
+}
+
 uint64_t
 uds_port_system_identifier(uds_port *port)
 {
