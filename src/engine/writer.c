@@ -335,6 +335,7 @@ uds_writer_recover(uds_writer *writer, uds_error *error)
 	                          &result,
 	                          error);
 	writer->store.is_clean = false;
+	uds_block_set_phase(index, UDS_PHASE_NONE, 0);
 	if (status == UDS_OK)
 		status = uds_port_file_size(writer->port, writer->store.volume.file, &bytes, error);
 	if (status != UDS_OK)

@@ -11,6 +11,7 @@
 
 #include "../engine/index.h"
 
+bool udspg_accept_stale = false;
 char *udspg_directory;
 int udspg_index_structure = UDS_STRUCTURE_BUCKETS;
 int udspg_max_sessions = UDSPG_MAX_SESSIONS_DEFAULT;
@@ -62,6 +63,18 @@ udspg_settings_check_max_sessions(int *value, void **extra, GucSource source)
 void
 udspg_settings_define(void)
 {
+	DefineCustomBoolVariable(
+		"uds.accept_stale",
+		"Opens files of an index that are a copy of another time.",
+		"After a promotion or a recovery to a point in time, files from before it "
+		"may lack what was stored meanwhile.",
+		&udspg_accept_stale,
+		false,
+		PGC_SIGHUP,
+		0,
+		NULL,
+		NULL,
+		NULL);
 	DefineCustomStringVariable("uds.directory",
 	                           "Sets the directory of the index files.",
 	                           "A relative name counts from the data directory.",

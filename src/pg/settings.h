@@ -39,6 +39,7 @@
 #define UDSPG_ZONES_DEFAULT 1 /* the limits are the engine's */
 #define UDSPG_ZONES_MIN     1
 
+extern bool udspg_accept_stale;
 extern char *udspg_directory;
 extern int udspg_index_structure; /* uds_index_structure */
 extern int udspg_max_sessions;

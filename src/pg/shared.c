@@ -198,6 +198,7 @@ udspg_shared_initialize(udspg_shared *header)
 	header->started_at = GetCurrentTimestamp();
 	pg_atomic_init_u32(&header->runnable, 0);
 	ConditionVariableInit(&header->changed);
+	pg_atomic_init_u32(&header->command.interrupts, 0);
 	ConditionVariableInit(&header->command.ended);
 	if (!header->has_block)
 	{

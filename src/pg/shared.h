@@ -59,8 +59,19 @@ typedef struct udspg_command_cell
 		uds_error error;
 	} results[UDSPG_COMMAND_RESULTS]; /* of command n at n % UDSPG_COMMAND_RESULTS */
 
-	ConditionVariable ended; /* broadcast when finished grows */
+	pg_atomic_uint32 interrupts; /* atomic: the latest command interrupts a recovery */
+	ConditionVariable ended;     /* broadcast when finished grows */
 } udspg_command_cell;
+
+/* How far a session is that verifies the volume: for uds_progress. */
+typedef struct udspg_watch
+{
+	pg_atomic_uint32 pid;   /* atomic: 0 = free; by the session */
+	pg_atomic_uint64 done;  /* atomic: statistics */
+	pg_atomic_uint64 total; /* atomic: statistics */
+} udspg_watch;
+
+#define UDSPG_WATCHES 4 /* more sessions are not shown */
 
 /* One session; its channels are udspg_shared_channel(slot, lane). */
 typedef struct udspg_slot
@@ -115,6 +126,7 @@ typedef struct udspg_shared
 
 	udspg_worker_cell workers[UDSPG_WORKERS_MAX];
 	udspg_command_cell command;
+	udspg_watch watches[UDSPG_WATCHES];
 } udspg_shared;
 
 /* NULL unless the library was preloaded. */

@@ -101,8 +101,19 @@ is($standby->safe_psql('postgres', 'SELECT count(*) FROM uds_sessions'),
 (undef, undef, $stderr) = $standby->psql('postgres', $post);
 like($stderr, qr/uds is offline: hot standby/, 'uds_post fails on a hot standby');
 $standby->promote;
+uds_wait_for_state($standby, 'offline');
+like(uds_state($standby), qr/^offline: files are a copy of another time/,
+	'its files are older than the promotion');
+$standby->safe_psql('postgres', 'ALTER SYSTEM SET uds.accept_stale = on');
+$standby->reload;
+$standby->poll_query_until('postgres', "SELECT current_setting('uds.accept_stale') = 'on'")
+  or die 'the setting does not arrive';
+$standby->safe_psql('postgres', 'SELECT uds_resume()');
 uds_wait_for_state($standby, 'online');
-is($standby->safe_psql('postgres', $post), 'f', 'it works after promotion');
+$standby->safe_psql('postgres', 'ALTER SYSTEM RESET uds.accept_stale');
+$standby->restart;
+uds_wait_for_state($standby, 'online');
+is($standby->safe_psql('postgres', $post), 'f', 'accepted once, it works after promotion');
 is(uds_count_wrong($standby, 'kept', 1, 1000), 0, 'with what the copied files hold');
 $standby->stop;
 
