@@ -441,6 +441,29 @@ uds_block_set_phase(uds_index *index, uds_phase phase, uint64_t total)
 }
 
 void
+uds_block_publish_counters(uds_index *index, uint32_t number)
+{
+	uds_zone *zone = &index->zones[number];
+	uds_zone_counters *counters = &zone->counters;
+	uds_index_counters own;
+
+	/* Lookups by the triage worker may change those of lists. */
+	if (index->sparse_cache != NULL)
+		uds_port_mutex_lock(&zone->hook_mutex);
+	uds_volume_index_counters(&index->volume_index, number, &own);
+	if (index->sparse_cache != NULL)
+		uds_port_mutex_unlock(&zone->hook_mutex);
+	atomic_store_explicit(&counters->entries, own.records, memory_order_relaxed);
+	atomic_store_explicit(&counters->collisions, own.collisions, memory_order_relaxed);
+	atomic_store_explicit(&counters->discards, own.discards, memory_order_relaxed);
+	atomic_store_explicit(&counters->expired, own.expired, memory_order_relaxed);
+	atomic_store_explicit(&counters->lost, own.lost, memory_order_relaxed);
+	atomic_store_explicit(&counters->overflows, own.overflows, memory_order_relaxed);
+	atomic_store_explicit(&counters->rebalances, own.rebalances, memory_order_relaxed);
+	atomic_store_explicit(&counters->bytes_used, own.bytes_used, memory_order_relaxed);
+}
+
+void
 uds_block_fail(uds_index *index, uds_port *port, const char *reason)
 {
 	uds_block_set_state(index, UDS_STATE_FAILED, reason);

@@ -184,6 +184,9 @@ void uds_block_set_state(uds_index *index, uds_state state, const char *reason);
 /* Tell what the writer is doing, for those who watch; progress_done begins at 0. */
 void uds_block_set_phase(uds_index *index, uds_phase phase, uint64_t total);
 
+/* Copy the counters of the volume index to where anybody may read them.  Caller: the zone's owner. */
+void uds_block_publish_counters(uds_index *index, uint32_t zone);
+
 /* Mark the index failed, log it, wake the writer. */
 void uds_block_fail(uds_index *index, uds_port *port, const char *reason);
 

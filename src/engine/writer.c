@@ -386,6 +386,9 @@ uds_writer_set_online(uds_writer *writer)
 	atomic_store_explicit(&index->last_checkpoint,
 	                      writer->store.control.save_time,
 	                      memory_order_relaxed);
+	/* Whoever looks at once does not see what was before. */
+	for (uint32_t i = 0; i < writer->config.zone_count; i++)
+		uds_block_publish_counters(index, i);
 	uds_block_set_state(index, UDS_STATE_ONLINE, NULL);
 	uds_writer_give_zones(writer);
 }

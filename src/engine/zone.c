@@ -570,29 +570,6 @@ execute_request(uds_zone_worker *worker, uds_request *request)
 
 /* ---- worker ----------------------------------------------------------------------------------- */
 
-/* Copy the counters of the volume index to where anybody may read them. */
-static void
-publish_counters(uds_zone_worker *worker)
-{
-	uds_zone_counters *counters = &worker->zone->counters;
-	uds_index_counters own;
-
-	if (worker->index->sparse_cache != NULL)
-		uds_port_mutex_lock(&worker->zone->hook_mutex);
-	uds_volume_index_counters(&worker->index->volume_index, worker->number, &own);
-	if (worker->index->sparse_cache != NULL)
-		uds_port_mutex_unlock(&worker->zone->hook_mutex);
-	atomic_store_explicit(&counters->entries, own.records, memory_order_relaxed);
-	atomic_store_explicit(&counters->collisions, own.collisions, memory_order_relaxed);
-	atomic_store_explicit(&counters->discards, own.discards, memory_order_relaxed);
-	atomic_store_explicit(&counters->expired, own.expired, memory_order_relaxed);
-	atomic_store_explicit(&counters->lost, own.lost, memory_order_relaxed);
-	atomic_store_explicit(&counters->overflows, own.overflows, memory_order_relaxed);
-	atomic_store_explicit(&counters->rebalances, own.rebalances, memory_order_relaxed);
-	atomic_store_explicit(&counters->bytes_used, own.bytes_used, memory_order_relaxed);
-	atomic_store_explicit(&worker->zone->parked, worker->parked, memory_order_relaxed);
-}
-
 static void
 enter(uds_zone_worker *worker)
 {
@@ -604,7 +581,8 @@ enter(uds_zone_worker *worker)
 static uds_status
 leave(uds_zone_worker *worker, uds_status status)
 {
-	publish_counters(worker);
+	uds_block_publish_counters(worker->index, worker->number);
+	atomic_store_explicit(&worker->zone->parked, worker->parked, memory_order_relaxed);
 	uds_search_leave(&worker->searcher);
 	atomic_store_explicit(&worker->zone->inside, 0, memory_order_relaxed);
 	if (status != UDS_ERR_INTERNAL)
