@@ -32,6 +32,8 @@ typedef struct fixture
 {
 	engine engine;
 	action action; /* of the writer */
+	void *dead_memory;
+	uds_zone_worker *dead; /* its files are closed at the end */
 	uds_status status;
 	uds_error error;
 } fixture;
@@ -55,6 +57,9 @@ teardown(void **state)
 {
 	fixture *fixture = *state;
 
+	if (fixture->dead != NULL)
+		uds_zone_detach(fixture->dead);
+	free(fixture->dead_memory);
 	engine_destroy(&fixture->engine);
 	free(fixture);
 	return 0;
@@ -70,6 +75,9 @@ attach_zone(fixture *fixture)
 {
 	engine *engine = &fixture->engine;
 
+	fixture->dead_memory = engine->zone_memory[0];
+	fixture->dead = engine->zones[0];
+	engine->zone_memory[0] = calloc(1, uds_zone_worker_size());
 	return uds_zone_attach(engine->zone_memory[0],
 	                       engine->index,
 	                       &engine->zone_ports[0],
