@@ -7,7 +7,8 @@
 #   make tap                TAP tests; they start their own servers (not as root)
 #   make engine             the index alone: build/libuds_engine.a
 #   make unit               tests of the engine; SANITIZE=address,undefined or SANITIZE=thread
-#   make simulate           seeded crash and interleaving search; SEEDS=number of runs or HOURS=
+#   make simulate           seeded crash and interleaving search; SEEDS=number of runs, SIM_SECONDS=
+#                           or HOURS=, SIM_JOBS=processes
 #   make fuzz               libFuzzer targets; FUZZ_SECONDS=seconds for each
 #   make bench              benchmarks, with the conditions they ran under
 #   make format             write the layout of .clang-format; check-format compares
@@ -111,7 +112,7 @@ SANITIZE_FLAGS := $(if $(SANITIZE),-fsanitize=$(SANITIZE) -fno-sanitize-recover=
 SANITIZE_NAME  := $(if $(SANITIZE),-$(subst $(comma),-,$(SANITIZE)))
 
 # What of test/support the unit tests are not linked with.
-UNIT_SUPPORT_EXCLUDE = test/support/port_sim.c
+UNIT_SUPPORT_EXCLUDE = test/support/port_sim.c test/support/sim.c
 UNIT_SUPPORT := $(filter-out $(UNIT_SUPPORT_EXCLUDE),$(sort $(wildcard test/support/*.c)))
 # The tests to run, for example UNIT_TESTS="bits geometry".
 UNIT_TESTS   ?= $(patsubst test/unit/test_%.c,%,$(sort $(wildcard test/unit/test_*.c)))
@@ -141,13 +142,15 @@ unit:
 
 # ---- simulation -------------------------------------------------------------------------------
 
-# SEEDS runs from FIRST on, or as many as fit into HOURS.
-SEEDS ?= 1000
-FIRST ?= 1
-HOURS ?=
+# SEEDS runs from FIRST on, or as many as fit into SIM_SECONDS or HOURS.
+SEEDS       ?= 1000
+FIRST       ?= 1
+SIM_SECONDS ?=
+HOURS       ?=
+SIM_JOBS    ?= 1
 
 sim_directory := build/sim$(SANITIZE_NAME)
-SIM_SUPPORT   := generate port_sim sim_disk
+SIM_SUPPORT   := generate port_sim sim sim_disk
 SIM_SOURCES   := $(sort $(wildcard test/sim/*.c)) $(SIM_SUPPORT:%=test/support/%.c)
 
 # Each basic block of the engine calls the simulation, which may go on elsewhere there.
@@ -160,7 +163,8 @@ $(sim_directory)/simulate: $(patsubst %.c,$(sim_directory)/%.o,$(SIM_SOURCES)) \
 
 .PHONY: simulate
 simulate: $(sim_directory)/simulate
-	$< --first $(FIRST) $(if $(HOURS),--hours $(HOURS),--seeds $(SEEDS))
+	$< --first $(FIRST) --jobs $(SIM_JOBS) \
+		$(if $(HOURS),--hours $(HOURS),$(if $(SIM_SECONDS),--seconds $(SIM_SECONDS),--seeds $(SEEDS)))
 
 # ---- fuzzing ------------------------------------------------------------------------------------
 

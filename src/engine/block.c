@@ -433,6 +433,14 @@ uds_index_reason(uds_index *index, char *reason, size_t bytes)
 }
 
 void
+uds_block_set_phase(uds_index *index, uds_phase phase, uint64_t total)
+{
+	atomic_store_explicit(&index->progress_done, 0, memory_order_relaxed);
+	atomic_store_explicit(&index->progress_total, total, memory_order_relaxed);
+	atomic_store_explicit(&index->phase, phase, memory_order_relaxed);
+}
+
+void
 uds_block_fail(uds_index *index, uds_port *port, const char *reason)
 {
 	uds_block_set_state(index, UDS_STATE_FAILED, reason);

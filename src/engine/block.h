@@ -123,6 +123,7 @@ struct uds_index
 	_Atomic uint64_t bad_pages, dropped_chapters, unindexed_records, chapters_written_count;
 	_Atomic int64_t last_checkpoint, opened_at;
 	_Atomic uint64_t recovery_duration_ns, recovery_chapters, progress_done, progress_total;
+	_Atomic uint32_t phase; /* uds_phase */
 	_Atomic uint64_t volume_bytes;
 	_Atomic uint64_t zone_baseline[UDS_ZONES_MAX][UDS_ZONE_COUNTER_COUNT];
 	_Atomic uint64_t bad_pages_baseline, reads_baseline;
@@ -179,6 +180,9 @@ UDS_MUST_CHECK uds_status uds_block_begin_chapter(uds_index *index, uint64_t new
 
 /* Set state and reason (NULL: none).  Caller: the writer; a zone only for UDS_STATE_FAILED. */
 void uds_block_set_state(uds_index *index, uds_state state, const char *reason);
+
+/* Tell what the writer is doing, for those who watch; progress_done begins at 0. */
+void uds_block_set_phase(uds_index *index, uds_phase phase, uint64_t total);
 
 /* Mark the index failed, log it, wake the writer. */
 void uds_block_fail(uds_index *index, uds_port *port, const char *reason);

@@ -230,7 +230,7 @@ rebuild_running(uds_writer *writer, uds_error *error)
 		uds_writer_give_zones(writer);
 		return status;
 	}
-	writer->store.control.valid_save = UDS_NO_SAVE;
+	uds_store_forget_save(&writer->store);
 	uds_block_set_state(writer->index, UDS_STATE_RECOVERING, NULL);
 	uds_writer_enter(writer);
 	status = uds_store_write_control(&writer->store, UDS_CONTROL_RUNNING, error);

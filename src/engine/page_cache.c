@@ -62,9 +62,9 @@ struct uds_page_cache
 	_Atomic uint32_t starved; /* atomic: bit for each zone that found no slot */
 	_Atomic uint32_t idle;    /* atomic: seqcst; bit for each reader that sleeps or is going to */
 	uds_port_mutex queue_mutex;
-	uint32_t queue_first; /* lock: queue */
-	uint32_t queue_last;  /* lock: queue */
-	uint32_t queue_count; /* lock: queue */
+	uint32_t queue_first;         /* lock: queue */
+	uint32_t queue_last;          /* lock: queue */
+	_Atomic uint32_t queue_count; /* lock: queue; read by anybody, relaxed */
 	page_shard shards[SHARDS_MAX];
 	page_slot *slots; /* const: inside the block, like the next two */
 	uint32_t *heads;  /* lock: shard */
@@ -120,7 +120,7 @@ uds_page_cache_init(uds_page_cache *cache, uint32_t pages, uint32_t page_bytes, 
 	cache->head_mask = heads - 1;
 	cache->queue_first = UDS_PAGE_SLOT_NONE;
 	cache->queue_last = UDS_PAGE_SLOT_NONE;
-	cache->queue_count = 0;
+	atomic_store_explicit(&cache->queue_count, 0, memory_order_relaxed);
 	uds_port_mutex_init(&cache->queue_mutex);
 	memory += UDS_ALIGN(sizeof(uds_page_cache), UDS_CACHE_LINE);
 	cache->slots = (page_slot *) memory;
@@ -216,7 +216,7 @@ push_read(uds_page_cache *cache, uint32_t number)
 	else
 		cache->slots[cache->queue_last].queue_next = number;
 	cache->queue_last = number;
-	cache->queue_count++;
+	atomic_fetch_add_explicit(&cache->queue_count, 1, memory_order_relaxed);
 	uds_port_mutex_unlock(&cache->queue_mutex);
 }
 
@@ -228,7 +228,7 @@ pop_reads(uds_page_cache *cache, uint32_t numbers[SERVES_MAX])
 	uint32_t fair;
 
 	uds_port_mutex_lock(&cache->queue_mutex);
-	fair = cache->queue_count / UDS_MAX(cache->readers, 1u);
+	fair = uds_page_cache_queued(cache) / UDS_MAX(cache->readers, 1u);
 	fair = UDS_MIN(UDS_MAX(fair, 1u), (uint32_t) SERVES_MAX);
 	while (count < fair && cache->queue_first != UDS_PAGE_SLOT_NONE)
 	{
@@ -236,7 +236,7 @@ pop_reads(uds_page_cache *cache, uint32_t numbers[SERVES_MAX])
 
 		numbers[count++] = cache->queue_first;
 		cache->queue_first = slot->queue_next;
-		cache->queue_count--;
+		atomic_fetch_sub_explicit(&cache->queue_count, 1, memory_order_relaxed);
 		/* Pinned until the waiters are taken: a slot that went to another page in between would
 		 * lose those of that page. */
 		atomic_fetch_add(&slot->pins, 1);
@@ -465,4 +465,10 @@ uint64_t
 uds_page_cache_reads(const uds_page_cache *cache)
 {
 	return atomic_load_explicit(&cache->reads, memory_order_relaxed);
+}
+
+uint32_t
+uds_page_cache_queued(const uds_page_cache *cache)
+{
+	return atomic_load_explicit(&cache->queue_count, memory_order_relaxed);
 }

@@ -83,8 +83,9 @@ UDS_MUST_CHECK uds_status uds_page_cache_serve(uds_page_cache *cache, uds_volume
 void uds_page_cache_set_idle(uds_page_cache *cache, uint32_t reader, bool is_idle);
 void uds_page_cache_wake_reader(uds_page_cache *cache, uds_port *port);
 
-/* Reads performed so far. */
+/* Reads performed so far, and reads that wait in the queue now.  Any process, any time. */
 uint64_t uds_page_cache_reads(const uds_page_cache *cache);
+uint32_t uds_page_cache_queued(const uds_page_cache *cache);
 
 #pragma GCC visibility pop
 

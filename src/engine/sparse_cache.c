@@ -23,7 +23,10 @@
  *   loader: moves oldest_pending        then takes the bits of waiters
  *
  *   loader: sets starved                then looks at the words of the zones
- *   zone:   clears its word             then takes starved
+ *   zone:   clears its word             then takes starved, when no other word is in the way
+ *
+ * starved says from which version on nobody is in the way of the load that waits.  A zone that leaves
+ * while another one is in the way lets the mark be: the other one finds it.
  *
  * The mutex is never held while a file is read or a zone is woken.
  */
@@ -95,7 +98,8 @@ struct uds_sparse_cache
 	_Atomic uint64_t oldest_pending; /* atomic: lowest sequence that is queued or under way, else
 									  * last_sequence + 1; seq_cst, under lock */
 	_Atomic uint32_t waiters;        /* atomic: bit for each zone to be woken; seq_cst */
-	_Atomic uint32_t starved;        /* atomic: 1 = a load found no entry; seq_cst */
+	_Atomic uint64_t starved;        /* atomic: a load found no entry, and finds one when all words
+									  * are 0 or at least this version; 0 = none waits; seq_cst */
 	/* Chapters, or UDS_NO_CHAPTER; atomic: release, under lock, so what is seen may be old.  A live
 	 * chapter appears after current has changed: who sees it and then enters has it in its view.
 	 * One that is to be loaded appears after last_sequence. */
@@ -381,6 +385,22 @@ uds_sparse_cache_enter(uds_sparse_cache *cache, uint32_t zone, uds_sparse_view *
 	memcpy(view->entries, snapshot->entries, view->count * sizeof(view->entries[0]));
 }
 
+/* Oldest version that a zone is inside; UINT64_MAX when all are outside. */
+static uint64_t
+oldest_entered(const uds_sparse_cache *cache)
+{
+	uint64_t oldest = UINT64_MAX;
+
+	for (uint32_t i = 0; i < cache->zone_count; i++)
+	{
+		uint64_t version = atomic_load_explicit(&cache->zones[i].version, memory_order_seq_cst);
+
+		if (version != 0)
+			oldest = UDS_MIN(oldest, version);
+	}
+	return oldest;
+}
+
 bool
 uds_sparse_cache_is_present(const uds_sparse_cache *cache, uint64_t version)
 {
@@ -390,11 +410,14 @@ uds_sparse_cache_is_present(const uds_sparse_cache *cache, uint64_t version)
 bool
 uds_sparse_cache_leave(uds_sparse_cache *cache, uint32_t zone, uds_sparse_view *view)
 {
+	uint64_t starved;
+
 	UDS_ASSERT(view->version != 0);
 	view->version = 0;
 	view->count = 0;
 	atomic_store_explicit(&cache->zones[zone].version, 0, memory_order_seq_cst);
-	return atomic_load_explicit(&cache->starved, memory_order_seq_cst) != 0 &&
+	starved = atomic_load_explicit(&cache->starved, memory_order_seq_cst);
+	return starved != 0 && oldest_entered(cache) >= starved &&
 	       atomic_exchange_explicit(&cache->starved, 0, memory_order_seq_cst) != 0;
 }
 
@@ -545,22 +568,6 @@ wake_waiters(uds_sparse_cache *cache, uds_port *port)
 	}
 }
 
-/* Oldest version that a zone is inside; UINT64_MAX when all are outside. */
-static uint64_t
-oldest_entered(const uds_sparse_cache *cache)
-{
-	uint64_t oldest = UINT64_MAX;
-
-	for (uint32_t i = 0; i < cache->zone_count; i++)
-	{
-		uint64_t version = atomic_load_explicit(&cache->zones[i].version, memory_order_seq_cst);
-
-		if (version != 0)
-			oldest = UDS_MIN(oldest, version);
-	}
-	return oldest;
-}
-
 /*
  * Take an entry to be filled, and with it the place of a further snapshot: all loads under way may
  * end with one.  The one that lies in that place was dropped by its successor.  Caller holds the
@@ -588,6 +595,30 @@ claim_entry(uds_sparse_cache *cache)
 		}
 	}
 	return NONE;
+}
+
+/*
+ * No entry can be claimed: the version that all zones inside must have, so that one can.  0: other
+ * loads are in the way, and who performs them goes on with this one.  Caller holds the mutex.
+ */
+static uint64_t
+version_needed(const uds_sparse_cache *cache)
+{
+	uint64_t version =
+		atomic_load_explicit(&cache->current, memory_order_relaxed) + cache->loading + 1;
+	uint64_t place = version < SNAPSHOTS ? 1 : version - SNAPSHOTS + 1;
+	uint64_t retired = UINT64_MAX;
+
+	for (uint32_t i = 0; i < cache->entry_count; i++)
+	{
+		const sparse_entry *entry = &cache->entries[i];
+
+		if (entry->state == ENTRY_FREE)
+			return place;
+		if (entry->state == ENTRY_RETIRED)
+			retired = UDS_MIN(retired, entry->retired_at);
+	}
+	return retired == UINT64_MAX ? 0 : UDS_MAX(place, retired);
 }
 
 /* Read a chapter into an entry that only the caller uses. */
@@ -738,7 +769,7 @@ begin_load(uds_sparse_cache *cache, uds_volume *volume, uint64_t oldest, uint32_
 		if (*entry == NONE)
 		{
 			/* A zone that leaves from now on sees the mark; one that has left is seen. */
-			atomic_store_explicit(&cache->starved, 1, memory_order_seq_cst);
+			atomic_store_explicit(&cache->starved, version_needed(cache), memory_order_seq_cst);
 			*entry = claim_entry(cache);
 		}
 		if (*entry != NONE)

@@ -118,8 +118,8 @@ void uds_sparse_cache_enter(uds_sparse_cache *cache, uint32_t zone, uds_sparse_v
 bool uds_sparse_cache_is_present(const uds_sparse_cache *cache, uint64_t version);
 
 /*
- * Leave it.  True when a load waits for an entry that may be free now: a reader is to be woken, who
- * calls uds_sparse_cache_load.
+ * Leave it.  True when a load waits for an entry, and no other zone is in its way any more: a reader
+ * is to be woken, who calls uds_sparse_cache_load.
  */
 bool uds_sparse_cache_leave(uds_sparse_cache *cache, uint32_t zone, uds_sparse_view *view);
 

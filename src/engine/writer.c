@@ -335,6 +335,7 @@ uds_writer_recover(uds_writer *writer, uds_error *error)
 	                          &result,
 	                          error);
 	writer->store.is_clean = false;
+	uds_block_set_phase(index, UDS_PHASE_NONE, 0);
 	if (status == UDS_OK)
 		status = uds_port_file_size(writer->port, writer->store.volume.file, &bytes, error);
 	if (status != UDS_OK)
@@ -507,7 +508,7 @@ rebuild_failed(uds_writer *writer, uds_error *error)
 		             UDS_LOG_WARNING,
 		             "save %llu is not used again",
 		             (unsigned long long) writer->store.control.save_number);
-		writer->store.control.valid_save = UDS_NO_SAVE;
+		uds_store_forget_save(&writer->store);
 	}
 	writer->rebuilt_from = writer->store.control.save_number + 1;
 	status = uds_store_reopen(&writer->store, error);

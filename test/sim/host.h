@@ -1,5 +1,13 @@
 /*
- * host.h: a simulated server around the index: writer, zones and clients as coroutines.
+ * host.h: a simulated server around the index: its workers and clients as coroutines.
+ *
+ * host.c           a life of the server, from begin to end; stop; trouble
+ * host_client.c    clients: what is asked, in which order
+ * host_zone.c      zone workers; answers go to the reference from here
+ * host_reader.c    readers
+ * host_triage.c    the triage worker
+ * host_writer.c    the chapter writer and the commands it is given
+ * host_describe.c  who waits for what, for the text of a failure
  */
 #ifndef UDS_SIM_HOST_H
 #define UDS_SIM_HOST_H
@@ -9,7 +17,9 @@
 #include "reference.h"
 
 #define HOST_ZONES_MAX   4
+#define HOST_READERS_MAX 4
 #define HOST_CLIENTS_MAX 6
+#define HOST_BATCH_MAX   256
 #define HOST_CLIENT      UDS_WORKER_COUNT /* worker id of the first client */
 #define HOST_SUPERVISOR  (HOST_CLIENT + HOST_CLIENTS_MAX)
 #define HOST_TROUBLE     (HOST_SUPERVISOR + 1)
@@ -30,6 +40,7 @@ typedef struct host_request
 	uint32_t zone;
 	uint64_t newest_before;
 	uint64_t read_only_marks;
+	uds_request *engine;       /* while it is executed */
 	struct host_request *next; /* in the queue of its zone */
 } host_request;
 
@@ -41,10 +52,38 @@ typedef struct host_zone
 	uint32_t number;
 	uds_port port;
 	void *memory;
-	uds_zone_worker *worker;
-	host_request *first; /* queue of requests */
+	uds_zone_worker *worker; /* NULL while it is away */
+	host_request *first;     /* queue of requests */
 	host_request *last;
 } host_zone;
+
+typedef struct host_reader
+{
+	host *host;
+	uint32_t number;
+	uds_port port;
+	void *memory;
+	uds_reader *reader; /* NULL while it is away */
+} host_reader;
+
+/* Names that a client wants the triage worker to look at, before it sends requests for them. */
+typedef struct host_look
+{
+	const uds_name *names;
+	uint32_t count;
+	uint32_t client;
+	bool is_done;
+	struct host_look *next;
+} host_look;
+
+typedef struct host_triage
+{
+	host *host;
+	uds_port port;
+	void *memory;
+	uds_triage *triage; /* NULL while it is away */
+	host_look *first;   /* queue */
+} host_triage;
 
 typedef struct host_client
 {
@@ -65,17 +104,33 @@ typedef enum host_command
 typedef struct host_plan
 {
 	uint32_t clients;
-	uint32_t requests; /* of all clients */
-	uint32_t batch_max;
+	uint32_t requests;                    /* of all clients */
+	uint32_t batch_max;                   /* <= HOST_BATCH_MAX */
 	uint32_t hot_names;                   /* one in four requests is for one of these */
+	uint32_t streams;                     /* one in so many batches is of names in a row; 0: none */
 	uint32_t shares[UDS_OPERATION_COUNT]; /* weights of the operations */
 	bool has_checker;
-	bool has_trouble;    /* checkpoints, restarts of workers, faults */
+	uint32_t troubles;   /* checkpoints, restarts of workers, faults: so many */
 	uint64_t trouble_ns; /* between two of them, mostly less */
+	bool is_patient;     /* no trouble before a request was answered since the last one, so that
+						  * it wakes nobody whose wake-up was lost */
 	bool has_resets;
-	bool must_save;    /* at the orderly end */
-	sim_faults faults; /* while there are any */
+	bool has_late_faults; /* also while the server stops */
+	uint64_t stop_ns;     /* the server stops then, whatever clients do; 0: when they are done */
+	bool must_save;       /* at the orderly end */
+	sim_faults faults;    /* while there are any */
 } host_plan;
+
+/* Of a whole run. */
+typedef struct host_totals
+{
+	uint64_t answered, found, read_only_answers;
+	uint64_t found_sparse,
+		found_beside; /* of these, by the volume index, and by the sparse cache */
+	uint64_t triaged, loads, failed_loads, dropped_loads;
+	uint64_t recoveries, checkpoints, resets, early_stops;
+	uint64_t restarts, reader_restarts, reads;
+} host_totals;
 
 struct host
 {
@@ -99,10 +154,14 @@ struct host
 	uint64_t read_only_marks;
 
 	host_zone zones[HOST_ZONES_MAX];
+	host_reader readers[HOST_READERS_MAX];
+	uint64_t reader_absence_ns; /* of those that stop now, at most */
+	host_triage triage;
 	host_client clients[HOST_CLIENTS_MAX];
+	uint32_t client_count;
 	uint32_t clients_left;
 	uint32_t requests_left;
-	bool is_stopping; /* all clients are done, the server stops */
+	bool is_stopping; /* the server stops */
 	bool is_closed;   /* in order */
 	bool is_saved;    /* with a save */
 
@@ -116,14 +175,7 @@ struct host
 	uint64_t next_version;   /* for the whole run */
 	uint64_t *last_answered; /* of each name: version of the last request that was answered */
 	uint32_t shown_name;     /* print the answers for it */
-	/* of the whole run */
-	uint64_t answered;
-	uint64_t found;
-	uint64_t recoveries;
-	uint64_t checkpoints;
-	uint64_t read_only_answers;
-	uint64_t restarts;
-	uint64_t resets;
+	host_totals totals;
 };
 
 /* Begin a life with a fresh block: memory and coroutines; then sim_run. */
@@ -134,5 +186,42 @@ void host_begin(host *host);
  * on, and forget all memory.
  */
 void host_end(host *host, bool is_crash);
+
+/* ---- between the parts of the host --------------------------------------------------------- */
+
+/* Zeroed memory until the end of this life. */
+void *host_allocate(host *host, size_t bytes);
+
+/* State of the index. */
+uds_state host_state(const host *host);
+
+/* Chapters that the engine has published are durable. */
+void host_note_durable(host *host);
+
+/* Number of the open chapter of a zone. */
+uint64_t host_zone_newest(const host_zone *zone);
+
+/* Coroutines; the argument is the host_zone, host_reader, host_triage, host_client or host. */
+void host_zone_main(void *argument);
+void host_reader_main(void *argument);
+void host_triage_main(void *argument);
+void host_client_main(void *argument);
+void host_writer_main(void *argument);
+
+/* Does the server have a triage worker? */
+bool host_has_triage(const host *host);
+
+/*
+ * Have the triage worker look at names, which stay until it has; called by the coroutine of a
+ * client.  False: the server stops.
+ */
+bool host_triage_look(host *host, uint32_t client, const uds_name *names, uint32_t count);
+
+/* What sim.watch and sim.describe call; context is the host. */
+void host_writer_watch(void *context, const char *file);
+void host_describe(void *context);
+
+/* Name of an operation. */
+const char *host_operation_name(uds_operation operation);
 
 #endif

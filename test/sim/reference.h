@@ -1,11 +1,15 @@
 /*
- * reference.h: what a dense index may answer, with crashes.
+ * reference.h: what an index may answer, with crashes.
  *
  * For each name the reference keeps its versions in the order they were stored, from the newest one
  * that is known to be durable on.  Each version lies in one chapter of a known range.  After a crash
  * any of them may be what the index has; the first answer tells which, and the later ones are gone
- * for good.  Otherwise the last one is the only right answer, as long as its chapter is in the
- * window.
+ * for good.  Otherwise the last one is the only right answer, as long as its chapter is within the
+ * reach of the name: the window, or for a name of a sparse index that is no hook, its dense part.
+ *
+ * Beyond its reach such a name may be found or not: in a sparse chapter, with any version that was
+ * stored and is still in the window, older and deleted ones included.  Versions that were replaced
+ * are kept for that.
  *
  * The reference calls neither the engine nor its port, so nothing else happens in between.
  */
@@ -32,15 +36,20 @@ typedef struct reference_name
 	uint32_t count;
 	uint32_t capacity;
 	bool is_certain; /* the last version is the one that the index has */
+	bool is_hook;
+	reference_version *replaced; /* by those above; may be found in sparse chapters */
+	uint32_t replaced_count;
+	uint32_t replaced_capacity;
 } reference_name;
 
 typedef struct reference
 {
 	reference_name *names;
 	uint32_t name_count;
-	uint32_t chapters;      /* in the window */
-	uint32_t slack;         /* chapters by which a recovery may have moved a record */
-	uint64_t sequence;      /* of the last store */
+	uint32_t chapters; /* in the window */
+	uint32_t dense;    /* of these, the newest, where each name is indexed; all in a dense index */
+	uint32_t slack;    /* chapters by which a recovery may have moved a record */
+	uint64_t sequence; /* of the last store */
 	uint64_t durable_below; /* chapters below it are sealed and synced */
 	bool is_relaxed;        /* data was lost in a way that the index may answer for: only that
 							 * metadata belongs to its name is checked */
@@ -61,7 +70,8 @@ typedef struct reference_answer
 	bool may_be_read_only;  /* hits may not have moved */
 } reference_answer;
 
-void reference_init(reference *reference, uint32_t name_count, uint32_t chapters);
+/* dense = chapters for a dense index; names and which of them are hooks are set by the caller. */
+void reference_init(reference *reference, uint32_t name_count, uint32_t chapters, uint32_t dense);
 void reference_destroy(reference *reference);
 
 uds_metadata reference_metadata(uint32_t name, uint64_t version);

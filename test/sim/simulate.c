@@ -5,41 +5,58 @@
  * A seed is a run: a small geometry, then several lives of a server.  Most lives end in a crash,
  * some of them with a loss of power.  Every answer is checked; the last life peeks at every name.
  *
- *   simulate [--seeds N] [--first S] [--hours H] [--stop] [--trace] [--verbose] [--name N]
+ *   simulate [--seeds N] [--first S] [--seconds T] [--hours H] [--jobs J] [--stop] [--trace]
+ *            [--verbose] [--name N]
  *
- *   --hours H   as many seeds as fit in
- *   --stop      end with the first failure
- *   --trace     print a hash of everything that happened in a run
- *   --verbose   print every point
- *   --name N    print the answers for that name
+ *   --seconds, --hours   as many seeds as fit in
+ *   --jobs J             in so many processes; each takes every J-th seed
+ *   --stop               end with the first failure
+ *   --trace              print a hash of everything that happened in a run
+ *   --verbose            print every point
+ *   --name N             print the answers for that name
  */
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
+#include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
 
 #include "host.h"
 
 #define COLLIDING_GROUPS 12 /* names 0..2 of every 64, so many times */
+#define JOBS_MAX         64
+#define TELL_SECONDS     10
 
 typedef struct options
 {
 	uint64_t seeds;
 	uint64_t first;
-	double hours;
+	double seconds;
+	uint32_t jobs;
 	bool must_stop;  /* after the first failure */
 	bool is_traced;  /* print the hash of each run */
 	bool is_verbose; /* print each point */
 	uint32_t name;   /* print the answers for this one */
 } options;
 
+/* Sums over runs; counters only. */
 typedef struct totals
 {
-	uint64_t seeds, requests, found, crashes, power_losses, recoveries, checkpoints, restarts;
-	uint64_t resets, faults, read_only_answers, relaxed, failures, points;
+	uint64_t seeds, failures, crashes, power_losses, faults, relaxed, points;
+	host_totals host;
+	sim_counts counts;
+	sim_losses losses;
 } totals;
+
+/* What the processes share. */
+typedef struct shared
+{
+	volatile bool must_end; /* one has failed */
+	totals totals[JOBS_MAX];
+} shared;
 
 typedef struct run
 {
@@ -75,6 +92,37 @@ tell_seed(int signal_number)
 
 /* ---- one run ------------------------------------------------------------------------------------ */
 
+/* What a server may be given anew at each start. */
+static void
+choose_workers(run *run)
+{
+	uds_config *config = &run->host.config;
+	uds_random *random = &run->random;
+
+	config->zone_count = (uint32_t) uds_random_range(random, 1, HOST_ZONES_MAX);
+	config->reader_count =
+		uds_random_one_in(random, 3) ? 0 : (uint32_t) uds_random_range(random, 1, HOST_READERS_MAX);
+	config->page_cache_bytes =
+		(uds_random_one_in(random, 2) ? UDS_PAGE_CACHE_PAGES_MIN
+	                                  : uds_random_range(random, UDS_PAGE_CACHE_PAGES_MIN, 64)) *
+		UDS_PAGE_BYTES;
+}
+
+static void
+choose_sparse_geometry(run *run)
+{
+	uds_config *config = &run->host.config;
+	uds_geometry_parameters *geometry = &config->geometry;
+	uds_random *random = &run->random;
+	uint32_t dense = (uint32_t) uds_random_range(random, UDS_CHAPTER_BUFFERS + 1, 8);
+
+	geometry->record_pages = (uint32_t) uds_random_range(random, 1, 2);
+	geometry->sparse_chapters = (uint32_t) uds_random_range(random, 1, 20);
+	geometry->chapters = geometry->sparse_chapters + dense;
+	geometry->sample_rate = (uint32_t) uds_random_range(random, 2, 16);
+	config->sparse_cache_chapters = (uint32_t) uds_random_range(random, 1, 6);
+}
+
 static void
 choose_config(run *run)
 {
@@ -88,9 +136,10 @@ choose_config(run *run)
 		              .extra_pages = UDS_SEAL_PAGES,
 		              .chapters = (uint32_t) uds_random_range(random, 4, 16) },
 		.structure = uds_random_one_in(random, 2) ? UDS_STRUCTURE_BUCKETS : UDS_STRUCTURE_LISTS,
-		.zone_count = (uint32_t) uds_random_range(random, 1, 3),
-		.page_cache_bytes = uds_random_range(random, 16, 64) * UDS_PAGE_BYTES,
 	};
+	if (uds_random_one_in(random, 2))
+		choose_sparse_geometry(run);
+	choose_workers(run);
 }
 
 /*
@@ -120,6 +169,9 @@ choose_names(run *run)
 			uds_generate_set_chapter_field(&name, uds_name_chapter_field(&other));
 		}
 		run->reference.names[i].name = name;
+		run->reference.names[i].is_hook =
+			uds_geometry_is_hook(run->host.config.geometry.sample_rate,
+		                         uds_name_sampling_field(&name));
 	}
 }
 
@@ -145,12 +197,31 @@ choose_faults(run *run, sim_faults *faults)
 	faults->write = (uint32_t) uds_random_below(random, 30);
 	faults->sync = (uint32_t) uds_random_below(random, run->is_hasty ? 5 : 12);
 	faults->directory = (uint32_t) uds_random_below(random, run->is_hasty ? 4 : 8);
-	faults->is_full = uds_random_one_in(random, 3);
+	if (uds_random_one_in(random, 3))
+		faults->full = uds_random_one_in(random, 2) ? SIM_FULL : SIM_FULL_FOR_NEW;
 	if (run->seed % 12 == 1)
 	{
 		faults->read = (uint32_t) uds_random_below(random, 60);
 		faults->open = (uint32_t) uds_random_below(random, 30);
 	}
+}
+
+static void
+choose_trouble(run *run, host_plan *plan)
+{
+	uds_random *random = &run->random;
+
+	if (uds_random_one_in(random, 6))
+		plan->stop_ns =
+			uds_random_range(random, 1, uds_random_one_in(random, 2) ? 5000000 : 200000000);
+	if (uds_random_one_in(random, 4))
+		return;
+	plan->is_patient = uds_random_one_in(random, 2);
+	plan->troubles = plan->is_patient ? UINT32_MAX : (uint32_t) uds_random_range(random, 1, 400);
+	plan->trouble_ns = run->is_hasty ? 500000 : 2000000;
+	plan->has_resets = uds_random_one_in(random, 16);
+	plan->has_late_faults = uds_random_one_in(random, 2);
+	choose_faults(run, &plan->faults);
 }
 
 static void
@@ -167,26 +238,30 @@ choose_life(run *run, bool is_last)
 	plan->requests =
 		(uint32_t) uds_random_below(random, sizes[uds_random_below(random, range)]) + 1;
 	plan->batch_max = uds_random_one_in(random, 4) ? 200 : 16;
+	plan->streams = (uint32_t) uds_random_below(random, 5);
 	plan->hot_names = (uint32_t) uds_random_range(random, 1, 64);
 	for (uint32_t i = 0; i < UDS_OPERATION_COUNT; i++)
 		plan->shares[i] = (uint32_t) uds_random_below(random, 4);
 	plan->shares[UDS_POST] += 1 + (uint32_t) uds_random_below(random, 8);
 	plan->has_checker = is_last || uds_random_one_in(random, 4);
-	plan->has_trouble = !is_last && !uds_random_one_in(random, 4);
-	plan->trouble_ns = run->is_hasty ? 500000 : 2000000;
-	plan->has_resets = uds_random_one_in(random, 16);
+	if (!is_last)
+		choose_trouble(run, plan);
 	plan->must_save = is_last || !uds_random_one_in(random, 4);
-	choose_faults(run, &plan->faults);
 	if (!is_last && !uds_random_one_in(random, 6))
+	{
+		bool is_by_changes = uds_random_one_in(random, 2);
+
 		sim_crash_after(run->sim,
-		                uds_random_range(random, 1, points[uds_random_below(random, range)]));
+		                uds_random_range(random, 1, points[uds_random_below(random, range)]),
+		                is_by_changes ? uds_random_range(random, 1, 100) : 0);
+	}
 	if (run->lives > 0 && uds_random_one_in(random, 3))
 	{
-		uint32_t zones = (uint32_t) uds_random_range(random, 1, 3);
+		uint32_t zones = run->host.config.zone_count;
 
+		choose_workers(run);
 		if (zones != run->host.config.zone_count)
 			run->reference.slack = 1;
-		run->host.config.zone_count = zones;
 	}
 }
 
@@ -198,10 +273,13 @@ live(run *run, bool is_last)
 
 	choose_life(run, is_last);
 	if (run->host.shown_name != UINT32_MAX)
-		printf("life %u, %u zones\n", run->lives, run->host.config.zone_count);
+		printf("life %u, %u zones, %u readers\n",
+		       run->lives,
+		       run->host.config.zone_count,
+		       run->host.config.reader_count);
 	host_begin(&run->host);
 	end = sim_run(run->sim);
-	sim_crash_after(run->sim, 0);
+	sim_crash_after(run->sim, 0, 0);
 	host_end(&run->host, end != SIM_ENDED);
 	sim_forget_tasks(run->sim);
 	run->lives++;
@@ -220,6 +298,7 @@ live(run *run, bool is_last)
 static void
 run_seed(run *run, const options *options, uint64_t seed)
 {
+	const uds_geometry_parameters *geometry = &run->host.config.geometry;
 	uint32_t lives;
 	uint64_t window;
 
@@ -230,11 +309,11 @@ run_seed(run *run, const options *options, uint64_t seed)
 	run->sim->is_traced = options->is_verbose;
 	choose_config(run);
 	choose_schedule(run);
-	window = (uint64_t) run->host.config.geometry.record_pages * UDS_RECORDS_PER_PAGE *
-	         run->host.config.geometry.chapters;
+	window = (uint64_t) geometry->record_pages * UDS_RECORDS_PER_PAGE * geometry->chapters;
 	reference_init(&run->reference,
 	               (uint32_t) (window / 4 + uds_random_below(&run->random, 2 * window)),
-	               run->host.config.geometry.chapters);
+	               geometry->chapters,
+	               geometry->chapters - geometry->sparse_chapters);
 	choose_names(run);
 	run->host.sim = run->sim;
 	run->host.reference = &run->reference;
@@ -262,23 +341,38 @@ end_seed(run *run)
 
 /* ---- program ------------------------------------------------------------------------------------ */
 
+_Static_assert(sizeof(totals) % sizeof(uint64_t) == 0, "counters only");
+
 static void
-add_totals(totals *totals, const run *run)
+sum_totals(totals *sum, const totals *other)
 {
-	totals->seeds++;
-	totals->requests += run->host.answered;
-	totals->found += run->host.found;
-	totals->crashes += run->crashes;
-	totals->power_losses += run->power_losses;
-	totals->recoveries += run->host.recoveries;
-	totals->checkpoints += run->host.checkpoints;
-	totals->restarts += run->host.restarts;
-	totals->resets += run->host.resets;
-	totals->faults += run->sim->injected;
-	totals->read_only_answers += run->host.read_only_answers;
-	totals->relaxed += run->reference.is_relaxed ? 1 : 0;
-	totals->failures += run->has_failed ? 1 : 0;
-	totals->points += run->sim->points;
+	uint64_t counters[sizeof(totals) / sizeof(uint64_t)];
+	uint64_t others[sizeof(totals) / sizeof(uint64_t)];
+
+	memcpy(counters, sum, sizeof(counters));
+	memcpy(others, other, sizeof(others));
+	for (size_t i = 0; i < sizeof(totals) / sizeof(uint64_t); i++)
+		counters[i] += others[i];
+	memcpy(sum, counters, sizeof(counters));
+}
+
+static void
+add_run(totals *sum, const run *run)
+{
+	totals own = {
+		.seeds = 1,
+		.failures = run->has_failed,
+		.crashes = run->crashes,
+		.power_losses = run->power_losses,
+		.faults = run->sim->injected,
+		.relaxed = run->reference.is_relaxed,
+		.points = run->sim->points,
+		.host = run->host.totals,
+		.counts = run->sim->counts,
+		.losses = *sim_disk_losses(run->sim->disk),
+	};
+
+	sum_totals(sum, &own);
 }
 
 static void
@@ -286,39 +380,162 @@ print_failure(const run *run)
 {
 	const uds_config *config = &run->host.config;
 
-	printf("seed %llu FAILED: life %u, %u record pages, %u chapters, %u zones, %s, %llu crashes\n"
-	       "    %s\n",
-	       (unsigned long long) run->seed,
-	       run->lives,
-	       config->geometry.record_pages,
-	       config->geometry.chapters,
-	       config->zone_count,
-	       config->structure == UDS_STRUCTURE_BUCKETS ? "buckets" : "lists",
-	       (unsigned long long) run->crashes,
-	       sim_failure(run->sim));
+	printf(
+		"seed %llu FAILED: life %u, %u record pages, %u chapters, %u zones, %u readers, %u cached "
+		"pages, %s, %llu crashes\n    %s\n",
+		(unsigned long long) run->seed,
+		run->lives,
+		config->geometry.record_pages,
+		config->geometry.chapters,
+		config->zone_count,
+		config->reader_count,
+		(uint32_t) (config->page_cache_bytes / UDS_PAGE_BYTES),
+		config->structure == UDS_STRUCTURE_BUCKETS ? "buckets" : "lists",
+		(unsigned long long) run->crashes,
+		sim_failure(run->sim));
 }
+
+#define N(counter) ((unsigned long long) (counter))
 
 static void
 print_totals(const totals *totals)
 {
-	printf("simulate: %llu found, %llu power losses, %llu checkpoints, %llu restarts of workers, "
-	       "%llu resets, %llu faults, %llu read only answers, %llu runs with lost data, %llu "
-	       "points\n",
-	       (unsigned long long) totals->found,
-	       (unsigned long long) totals->power_losses,
-	       (unsigned long long) totals->checkpoints,
-	       (unsigned long long) totals->restarts,
-	       (unsigned long long) totals->resets,
-	       (unsigned long long) totals->faults,
-	       (unsigned long long) totals->read_only_answers,
-	       (unsigned long long) totals->relaxed,
-	       (unsigned long long) totals->points);
+	const host_totals *host = &totals->host;
+	const sim_counts *counts = &totals->counts;
+	const sim_losses *losses = &totals->losses;
+
+	printf(
+		"simulate: %llu found, %llu read only answers, %llu pages read; %llu checkpoints, %llu "
+		"resets, %llu early stops, restarts of %llu zones and writers and %llu readers; %llu runs "
+		"with lost data, %llu points\n",
+		N(host->found),
+		N(host->read_only_answers),
+		N(host->reads),
+		N(host->checkpoints),
+		N(host->resets),
+		N(host->early_stops),
+		N(host->restarts),
+		N(host->reader_restarts),
+		N(totals->relaxed),
+		N(totals->points));
+	printf(
+		"simulate: sparse chapters: %llu hooks found, %llu names beside them; %llu hooks triaged, "
+		"%llu loads, %llu given up, %llu not queued\n",
+		N(host->found_sparse),
+		N(host->found_beside),
+		N(host->triaged),
+		N(host->loads),
+		N(host->failed_loads),
+		N(host->dropped_loads));
+	printf(
+		"simulate: %llu faults: %llu opens, %llu reads, %llu writes, %llu for want of space, %llu "
+		"syncs (%llu reverted), %llu of the directory; %llu short writes, %llu short reads, %llu "
+		"delays, %llu stalls\n",
+		N(totals->faults),
+		N(counts->bad_opens),
+		N(counts->bad_reads),
+		N(counts->bad_writes),
+		N(counts->no_space),
+		N(counts->bad_syncs),
+		N(losses->reverted_syncs),
+		N(counts->bad_directory),
+		N(counts->short_writes),
+		N(counts->short_reads),
+		N(counts->delays),
+		N(counts->stalls));
+	printf(
+		"simulate: %llu power losses: %llu writes lost, %llu torn, %llu sectors torn, %llu files "
+		"out of order, %llu changes of the directory lost\n",
+		N(totals->power_losses),
+		N(losses->lost_writes),
+		N(losses->torn_writes),
+		N(losses->torn_sectors),
+		N(losses->reordered),
+		N(losses->lost_renames));
 	printf("simulate: %llu seeds, %llu requests, %llu crashes, %llu recoveries, %llu failures\n",
-	       (unsigned long long) totals->seeds,
-	       (unsigned long long) totals->requests,
-	       (unsigned long long) totals->crashes,
-	       (unsigned long long) totals->recoveries,
-	       (unsigned long long) totals->failures);
+	       N(totals->seeds),
+	       N(host->answered),
+	       N(totals->crashes),
+	       N(host->recoveries),
+	       N(totals->failures));
+}
+
+static void
+print_progress(const shared *shared, uint64_t seed)
+{
+	totals sum = { 0 };
+
+	for (uint32_t i = 0; i < JOBS_MAX; i++)
+		sum_totals(&sum, &shared->totals[i]);
+	printf("... seed %llu, %llu requests, %llu crashes, %llu failures\n",
+	       N(seed),
+	       N(sum.host.answered),
+	       N(sum.crashes),
+	       N(sum.failures));
+	fflush(stdout);
+}
+
+/* Run every jobs-th seed from first + job on. */
+static void
+run_job(const options *options, shared *shared, uint32_t job)
+{
+	time_t start = time(NULL);
+	time_t told = start;
+
+	for (uint64_t i = job; !shared->must_end; i += options->jobs)
+	{
+		run run;
+		time_t now = time(NULL);
+
+		/* With a time given, the number of seeds does not count. */
+		if (options->seconds > 0 ? difftime(now, start) >= options->seconds : i >= options->seeds)
+			break;
+		current_seed = options->first + i;
+		run_seed(&run, options, options->first + i);
+		add_run(&shared->totals[job], &run);
+		if (run.has_failed)
+			print_failure(&run);
+		if (options->is_traced)
+			printf("seed %llu: hash %016llx\n", N(run.seed), N(run.sim->hash));
+		if (run.has_failed || options->is_traced)
+			fflush(stdout);
+		if (job == 0 && now - told >= TELL_SECONDS)
+		{
+			print_progress(shared, run.seed);
+			told = now;
+		}
+		end_seed(&run);
+		if (run.has_failed && options->must_stop)
+			shared->must_end = true;
+	}
+}
+
+/* Run all jobs, one of them here; number of those that ended in another way than by their end. */
+static uint32_t
+run_jobs(const options *options, shared *shared)
+{
+	pid_t children[JOBS_MAX];
+	uint32_t broken = 0;
+
+	for (uint32_t job = 1; job < options->jobs; job++)
+	{
+		children[job] = fork();
+		if (children[job] == 0)
+		{
+			run_job(options, shared, job);
+			fflush(stdout);
+			_exit(0);
+		}
+	}
+	run_job(options, shared, 0);
+	for (uint32_t job = 1; job < options->jobs; job++)
+	{
+		int status = 0;
+
+		if (children[job] < 0 || waitpid(children[job], &status, 0) < 0 || status != 0)
+			broken++;
+	}
+	return broken;
 }
 
 static bool
@@ -342,62 +559,45 @@ parse_options(int count, char **arguments, options *options)
 			options->first = strtoull(arguments[++i], NULL, 10);
 		else if (strcmp(name, "--name") == 0)
 			options->name = (uint32_t) strtoul(arguments[++i], NULL, 10);
+		else if (strcmp(name, "--seconds") == 0)
+			options->seconds = strtod(arguments[++i], NULL);
 		else if (strcmp(name, "--hours") == 0)
-			options->hours = strtod(arguments[++i], NULL);
+			options->seconds = strtod(arguments[++i], NULL) * 3600;
+		else if (strcmp(name, "--jobs") == 0)
+			options->jobs = (uint32_t) strtoul(arguments[++i], NULL, 10);
 		else
 			return false;
 	}
-	return true;
+	return options->jobs >= 1 && options->jobs <= JOBS_MAX;
 }
 
 int
 main(int count, char **arguments)
 {
-	options options = { .seeds = 100, .first = 1, .name = UINT32_MAX };
-	totals totals = { 0 };
-	time_t start = time(NULL);
-	time_t told = start;
+	options options = { .seeds = 100, .first = 1, .jobs = 1, .name = UINT32_MAX };
+	totals sum = { 0 };
+	shared *shared;
+	uint32_t broken;
 
 	if (!parse_options(count, arguments, &options))
 	{
 		fprintf(stderr,
-		        "usage: %s [--seeds N] [--first S] [--hours H] [--stop] [--trace] "
-		        "[--verbose] [--name N]\n",
+		        "usage: %s [--seeds N] [--first S] [--seconds T] [--hours H] [--jobs J] [--stop] "
+		        "[--trace] [--verbose] [--name N]\n",
 		        arguments[0]);
 		return 2;
 	}
+	shared = mmap(NULL, sizeof(*shared), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+	if (shared == MAP_FAILED)
+		return 2;
 	signal(SIGABRT, tell_seed);
-	setvbuf(stdout, NULL, _IOLBF, 0);
-	for (uint64_t i = 0;; i++)
-	{
-		run run;
-		time_t now = time(NULL);
-
-		/* With a time given, the number of seeds does not count. */
-		if (options.hours > 0 ? difftime(now, start) >= options.hours * 3600 : i == options.seeds)
-			break;
-		current_seed = options.first + i;
-		run_seed(&run, &options, options.first + i);
-		add_totals(&totals, &run);
-		if (run.has_failed)
-			print_failure(&run);
-		if (options.is_traced)
-			printf("seed %llu: hash %016llx\n",
-			       (unsigned long long) run.seed,
-			       (unsigned long long) run.sim->hash);
-		if (now - told >= 10)
-		{
-			printf("... seed %llu, %llu requests, %llu crashes, %llu failures\n",
-			       (unsigned long long) run.seed,
-			       (unsigned long long) totals.requests,
-			       (unsigned long long) totals.crashes,
-			       (unsigned long long) totals.failures);
-			told = now;
-		}
-		end_seed(&run);
-		if (run.has_failed && options.must_stop)
-			break;
-	}
-	print_totals(&totals);
-	return totals.failures == 0 ? 0 : 1;
+	/* Several processes write whole messages. */
+	setvbuf(stdout, NULL, options.jobs > 1 ? _IOFBF : _IOLBF, 1 << 16);
+	broken = run_jobs(&options, shared);
+	for (uint32_t i = 0; i < options.jobs; i++)
+		sum_totals(&sum, &shared->totals[i]);
+	print_totals(&sum);
+	if (broken > 0)
+		printf("simulate: %u processes broke off\n", broken);
+	return sum.failures == 0 && broken == 0 ? 0 : 1;
 }

@@ -62,6 +62,7 @@ struct sim_disk
 	size_t change_count;
 	size_t change_capacity;
 	sim_inode *inodes;
+	sim_losses losses;
 };
 
 /* ---- contents ---------------------------------------------------------------------------------- */
@@ -213,6 +214,7 @@ sim_disk_fail_sync(sim_disk *disk, sim_inode *inode)
 				write_contents(&inode->durable, change->data + at, bytes, change->offset + at);
 		}
 	}
+	disk->losses.reverted_syncs += is_reverted;
 	for (size_t i = 0; is_reverted && i < inode->change_count; i++)
 		copy_range(&inode->seen,
 		           &inode->durable,
@@ -333,25 +335,71 @@ typedef enum loss
 {
 	LOSE_ALL,
 	LOSE_NOTHING,
+	LOSE_TAIL, /* the first writes arrive, in their order */
 	LOSE_WRITES,
 	LOSE_SECTORS,
 	LOSS_COUNT
 } loss;
 
-/* Let a write reach the medium, or parts of it. */
+/* Let a part of a sector reach the medium: its first or its last bytes. */
 static void
-flush_write(sim_disk *disk, sim_inode *inode, const change *change, loss loss)
+tear_sector(sim_disk *disk, sim_inode *inode, const uint8_t *data, size_t bytes, uint64_t offset)
 {
-	uint64_t keep = uds_random_range(disk->random, 1, 8);
+	size_t kept = uds_random_below(disk->random, bytes);
 
-	if (loss == LOSE_WRITES && uds_random_one_in(disk->random, 2))
-		return;
+	disk->losses.torn_sectors++;
+	if (uds_random_one_in(disk->random, 2))
+		write_contents(&inode->durable, data, kept, offset);
+	else
+		write_contents(&inode->durable, data + bytes - kept, kept, offset + bytes - kept);
+}
+
+/* Let sectors of a write reach the medium, keep of 8. */
+static void
+flush_sectors(sim_disk *disk, sim_inode *inode, const change *change, uint64_t keep)
+{
+	uint64_t kept = 0;
+	uint64_t count = 0;
+
 	for (size_t at = 0, bytes; at < change->bytes; at += bytes)
 	{
 		bytes = piece_at(change, at);
-		if (loss != LOSE_SECTORS || uds_random_below(disk->random, 8) < keep)
+		count++;
+		if (uds_random_below(disk->random, 8) >= keep)
+			continue;
+		kept++;
+		if (uds_random_one_in(disk->random, 16))
+			tear_sector(disk, inode, change->data + at, bytes, change->offset + at);
+		else
 			write_contents(&inode->durable, change->data + at, bytes, change->offset + at);
 	}
+	disk->losses.lost_writes += kept == 0;
+	disk->losses.torn_writes += kept > 0 && kept < count;
+}
+
+/* Let a write reach the medium, or parts of it, or nothing. */
+static void
+flush_write(sim_disk *disk, sim_inode *inode, const change *change, loss loss)
+{
+	if (loss == LOSE_SECTORS)
+		flush_sectors(disk, inode, change, uds_random_range(disk->random, 1, 8));
+	else if (loss == LOSE_WRITES && uds_random_one_in(disk->random, 2))
+		disk->losses.lost_writes++;
+	else
+		write_contents(&inode->durable, change->data, change->bytes, change->offset);
+}
+
+/* Let writes first .. end - 1 reach the medium, none of them a truncation, in any order. */
+static void
+flush_writes(sim_disk *disk, sim_inode *inode, size_t first, size_t end, loss loss)
+{
+	if (loss == LOSE_WRITES || loss == LOSE_SECTORS)
+	{
+		uds_random_shuffle(disk->random, inode->changes + first, end - first, sizeof(change));
+		disk->losses.reordered += end - first > 1;
+	}
+	for (size_t i = first; i < end; i++)
+		flush_write(disk, inode, &inode->changes[i], loss);
 }
 
 static void
@@ -359,51 +407,71 @@ lose_changes(sim_disk *disk, sim_inode *inode)
 {
 	loss loss = (enum loss) uds_random_below(disk->random, LOSS_COUNT);
 	size_t durable_size = inode->durable.size;
+	size_t count = inode->change_count;
 	size_t first = 0;
 
-	if (inode->change_count == 0 || loss == LOSE_ALL)
+	if (loss == LOSE_ALL)
+		count = 0;
+	else if (loss == LOSE_TAIL)
+		count = uds_random_below(disk->random, count + 1);
+	disk->losses.lost_writes += inode->change_count - count;
+	if (count == 0)
 		return;
 	/* Writes between two truncations come in any order. */
-	for (size_t i = 0; i <= inode->change_count; i++)
+	for (size_t i = 0; i <= count; i++)
 	{
-		if (i < inode->change_count && inode->changes[i].data != NULL)
+		if (i < count && inode->changes[i].data != NULL)
 			continue;
-		if (loss != LOSE_NOTHING)
-			uds_random_shuffle(disk->random, inode->changes + first, i - first, sizeof(change));
-		for (size_t j = first; j < i; j++)
-			flush_write(disk, inode, &inode->changes[j], loss);
-		if (i < inode->change_count && (loss == LOSE_NOTHING || uds_random_one_in(disk->random, 2)))
+		flush_writes(disk, inode, first, i, loss);
+		if (i < count && (loss <= LOSE_TAIL || uds_random_one_in(disk->random, 2)))
 		{
 			resize_contents(&inode->durable, inode->changes[i].offset);
 			durable_size = inode->durable.size;
 		}
 		first = i + 1;
 	}
+	/* The data has arrived, the new size has not. */
 	if (loss != LOSE_NOTHING && inode->durable.size > durable_size &&
 	    uds_random_one_in(disk->random, 4))
 		resize_contents(&inode->durable, durable_size);
 }
 
-void
-sim_disk_lose_power(sim_disk *disk)
+static void
+lose_directory_changes(sim_disk *disk)
 {
 	bool is_ordered = uds_random_one_in(disk->random, 2);
+	bool has_lost = false;
 
 	for (size_t i = 0; i < disk->change_count; i++)
 	{
-		if (uds_random_one_in(disk->random, 2))
+		if (!(is_ordered && has_lost) && uds_random_one_in(disk->random, 2))
 			apply_directory_change(&disk->durable, &disk->changes[i]);
-		else if (is_ordered)
-			break;
+		else
+		{
+			has_lost = true;
+			disk->losses.lost_renames++;
+		}
 	}
 	disk->change_count = 0;
 	disk->seen = disk->durable;
+}
+
+void
+sim_disk_lose_power(sim_disk *disk)
+{
+	lose_directory_changes(disk);
 	for (sim_inode *inode = disk->inodes; inode != NULL; inode = inode->next)
 	{
 		lose_changes(disk, inode);
 		forget_changes(inode);
 		copy_contents(&inode->seen, &inode->durable);
 	}
+}
+
+const sim_losses *
+sim_disk_losses(const sim_disk *disk)
+{
+	return &disk->losses;
 }
 
 /* ---- life ---------------------------------------------------------------------------------------- */

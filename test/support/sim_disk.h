@@ -3,8 +3,8 @@
  *
  * A file has the contents that readers see and those that are on the medium; between them lie the
  * writes and truncations that were not synced.  The directory likewise.  A loss of power makes the
- * medium's state the only one, after any part of what was not synced has reached it: whole writes
- * or single sectors of 512 bytes, in any order.
+ * medium's state the only one, after any part of what was not synced has reached it: a sequence of
+ * writes, any of them, single sectors of 512 bytes or a part of a sector, in any order.
  */
 #ifndef UDS_SIM_DISK_H
 #define UDS_SIM_DISK_H
@@ -20,6 +20,17 @@
 
 typedef struct sim_disk sim_disk;
 typedef struct sim_inode sim_inode;
+
+/* What losses of power and failed syncs have done, to see that a search meets everything. */
+typedef struct sim_losses
+{
+	uint64_t lost_writes;    /* nothing of them was left */
+	uint64_t torn_writes;    /* some of their sectors were left */
+	uint64_t torn_sectors;   /* a part of one was left */
+	uint64_t reordered;      /* files with several writes that arrived in another order */
+	uint64_t lost_renames;   /* and other changes of the directory */
+	uint64_t reverted_syncs; /* failed ones after which readers see what was there before */
+} sim_losses;
 
 /* random decides what is lost; it stays the caller's. */
 sim_disk *sim_disk_create(uds_random *random);
@@ -54,5 +65,7 @@ void sim_disk_fail_sync(sim_disk *disk, sim_inode *inode);
 /* ---- loss of power ----------------------------------------------------------------------------- */
 
 void sim_disk_lose_power(sim_disk *disk);
+
+const sim_losses *sim_disk_losses(const sim_disk *disk);
 
 #endif

@@ -248,7 +248,9 @@ many_requests_for_a_page_cause_one_read(void **state)
 		assert_int_equal(slots[i], slots[0]);
 		assert_int_equal(uds_page_cache_poll(fixture->cache, slots[i], &data), UDS_PENDING);
 	}
+	assert_int_equal(uds_page_cache_queued(fixture->cache), 1);
 	assert_int_equal(serve(fixture), UDS_OK);
+	assert_int_equal(uds_page_cache_queued(fixture->cache), 0);
 	assert_int_equal(serve(fixture), UDS_NOT_FOUND);
 	assert_int_equal(uds_page_cache_reads(fixture->cache), 1);
 	for (uint32_t zone = 0; zone < UDS_ZONES_MAX; zone++)

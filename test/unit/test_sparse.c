@@ -32,6 +32,7 @@ begin(fixture *fixture, uint32_t zones, uds_index_structure structure)
 
 	config.geometry.sparse_chapters = CHAPTERS - DENSE;
 	config.geometry.sample_rate = SAMPLE_RATE;
+	config.reader_count = 1;
 	fixture->records = 2 * UDS_RECORDS_PER_PAGE;
 	engine_init(&fixture->engine, &config);
 	engine_must_open(&fixture->engine);
@@ -143,12 +144,83 @@ a_stream_that_is_posted_again_is_found(void **state)
 	engine_destroy(&fixture.engine);
 }
 
+/* First name of a chapter that is a hook. */
+static uint64_t
+hook_of(const fixture *fixture, uint64_t chapter)
+{
+	uint64_t number = chapter * fixture->records;
+	uds_name name = name_of(number);
+
+	while (!is_hook(&name))
+		name = name_of(++number);
+	return number;
+}
+
+/* Let a zone do what it can now; the number of requests that are still parked. */
+static uint32_t
+run_zone(uds_zone_worker *zone)
+{
+	uds_request *finished;
+
+	assert_int_equal(uds_zone_turn(zone), UDS_OK);
+	while (uds_zone_advance(zone, &finished) == UDS_OK)
+		;
+	return uds_zone_parked(zone);
+}
+
+/* A zone that sleeps after each wake-up misses none of the loads that its requests wait for. */
+static void
+a_request_that_waits_for_several_loads_is_woken_for_the_last(void **state)
+{
+	fixture fixture;
+	uds_port port;
+	uds_reader *reader;
+	void *memory = calloc(1, uds_reader_size());
+	bool *is_woken = &fixture.engine.host.workers[UDS_WORKER_ZONE].is_woken;
+	uds_request requests[3] = { 0 };
+	uint32_t parked;
+
+	(void) state;
+	begin(&fixture, 1, UDS_STRUCTURE_BUCKETS);
+	assert_int_equal(post(&fixture, 0, 20 * fixture.records), 0);
+	port = posix_port(&fixture.engine.host, UDS_WORKER_READER);
+	assert_int_equal(uds_reader_attach(memory,
+	                                   fixture.engine.index,
+	                                   &port,
+	                                   0,
+	                                   &reader,
+	                                   &fixture.engine.error),
+	                 UDS_OK);
+	for (uint32_t i = 0; i < 3; i++)
+	{
+		requests[i].operation = UDS_PEEK;
+		requests[i].name = name_of(i < 2 ? hook_of(&fixture, i + 1) : 1000000);
+	}
+	uds_generate_set_sampling_field(&requests[2].name, 1);
+	assert_int_equal(uds_zone_turn(fixture.engine.zones[0]), UDS_OK);
+	assert_int_equal(uds_zone_execute(fixture.engine.zones[0], requests, 3, &parked), UDS_OK);
+	assert_int_equal(requests[2].status, UDS_PENDING);
+	while (run_zone(fixture.engine.zones[0]) > 0)
+	{
+		*is_woken = false;
+		while (!*is_woken && uds_reader_work(reader) == UDS_OK)
+			;
+		assert_true(*is_woken);
+	}
+	assert_int_equal(engine_statistics(&fixture.engine).sparse_loads, 2);
+	assert_true(requests[0].found && requests[1].found && !requests[2].found);
+	uds_reader_detach(reader);
+	free(memory);
+	engine_destroy(&fixture.engine);
+}
+
 int
 main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(a_hook_brings_its_neighbours_back),
 		cmocka_unit_test(a_stream_that_is_posted_again_is_found),
+		cmocka_unit_test(a_request_that_waits_for_several_loads_is_woken_for_the_last),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
