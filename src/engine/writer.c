@@ -227,7 +227,9 @@ write_next_chapter(uds_writer *writer, uds_error *error)
 		         "chapter %llu could not be written: %s",
 		         (unsigned long long) chapter,
 		         error->message);
-		uds_block_set_state(index, UDS_STATE_READ_ONLY, reason);
+		/* A zone may have marked it failed meanwhile. */
+		if (uds_index_state(index) != UDS_STATE_FAILED)
+			uds_block_set_state(index, UDS_STATE_READ_ONLY, reason);
 	}
 	/* Zones that are full go on, or learn that they cannot. */
 	wake_zones(writer);

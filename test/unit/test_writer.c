@@ -1,6 +1,7 @@
 /*
  * test_writer.c: a save or an end that waits for a worker, which turns out to have died inside the
- * engine, is not made from the memory that it left behind; the index is rebuilt from the files.
+ * engine, is not made from the memory that it left behind; the index is rebuilt from the files, also
+ * when they cannot be written.
  */
 #include <setjmp.h>
 #include <stdarg.h>
@@ -9,9 +10,11 @@
 
 #include <cmocka.h>
 
+#include <errno.h>
 #include <pthread.h>
 #include <sched.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include "../../src/engine/block.h"
 #include "../support/files.h"
@@ -32,6 +35,8 @@ typedef struct fixture
 {
 	engine engine;
 	action action; /* of the writer */
+	void *dead_memory;
+	uds_zone_worker *dead; /* its files are closed at the end */
 	uds_status status;
 	uds_error error;
 } fixture;
@@ -55,6 +60,9 @@ teardown(void **state)
 {
 	fixture *fixture = *state;
 
+	if (fixture->dead != NULL)
+		uds_zone_detach(fixture->dead);
+	free(fixture->dead_memory);
 	engine_destroy(&fixture->engine);
 	free(fixture);
 	return 0;
@@ -70,6 +78,9 @@ attach_zone(fixture *fixture)
 {
 	engine *engine = &fixture->engine;
 
+	fixture->dead_memory = engine->zone_memory[0];
+	fixture->dead = engine->zones[0];
+	engine->zone_memory[0] = calloc(1, uds_zone_worker_size());
 	return uds_zone_attach(engine->zone_memory[0],
 	                       engine->index,
 	                       &engine->zone_ports[0],
@@ -239,6 +250,35 @@ files_are_not_clean_after_a_worker_died(void **state)
 	assert_true(engine_statistics(engine).recovery_chapters > 0);
 }
 
+/* A zone finds something broken while the writer cannot write. */
+static int
+fail_writes(void *context, const char *operation, const char *name)
+{
+	fixture *fixture = context;
+
+	(void) name;
+	if (strcmp(operation, "write") != 0)
+		return 0;
+	uds_block_fail(fixture->engine.index, &fixture->engine.zone_ports[0], "a test says so");
+	return EIO;
+}
+
+static void
+a_failed_index_is_not_made_read_only(void **state)
+{
+	fixture *fixture = *state;
+	engine *engine = &fixture->engine;
+
+	engine->must_not_write = true;
+	(void) sparse_post(engine, FILLED * SPARSE_RECORDS, SPARSE_RECORDS);
+	engine->host.fault = fail_writes;
+	engine->host.fault_context = fixture;
+	assert_int_equal(uds_writer_work(engine->writer, &engine->error), UDS_ERR_IO);
+	engine->host.fault = NULL;
+	assert_int_equal(uds_zone_turn(engine->zones[0]), UDS_PENDING);
+	assert_rebuilt(fixture);
+}
+
 #define CASE(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
 
 int
@@ -251,6 +291,7 @@ main(void)
 		CASE(no_index_is_suspended_after_a_reader_died),
 		CASE(no_memory_is_written_after_a_zone_died),
 		CASE(files_are_not_clean_after_a_worker_died),
+		CASE(a_failed_index_is_not_made_read_only),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
