@@ -69,10 +69,20 @@ struct udspg_zone_channel
 	uint64 crowd_window;                               /* in which it was counted last */
 };
 
+/* What pg_stat_activity shows. */
+typedef enum udspg_zone_activity
+{
+	UDSPG_ZONE_IDLE,
+	UDSPG_ZONE_WAITING,
+	UDSPG_ZONE_EXECUTING,
+	UDSPG_ZONE_LEAVING
+} udspg_zone_activity;
+
 static struct
 {
 	uint32 number;
 	uds_port port;
+	udspg_zone_activity shown;
 	uds_zone_worker *worker; /* NULL before and after it is attached */
 	udspg_poll poll;
 	uint64 crowd_window;   /* number of the present window of messages, from 1 */
@@ -561,18 +571,18 @@ udspg_zone_worker_advance(void)
 }
 
 static void
-udspg_zone_worker_show_activity(bool executes)
+udspg_zone_worker_show_activity(udspg_zone_activity activity)
 {
-	static int shown = -1;
-	int now = zone.is_leaving ? 2 : (executes ? 1 : 0);
-	static const char *const texts[] = { "waiting for the chapter writer",
-		                                 "executing requests",
-		                                 "leaving" };
+	static const char *const texts[] = {
+		[UDSPG_ZONE_WAITING] = "waiting for the chapter writer",
+		[UDSPG_ZONE_EXECUTING] = "executing requests",
+		[UDSPG_ZONE_LEAVING] = "leaving",
+	};
 
-	if (now == shown)
+	if (activity == zone.shown)
 		return;
-	shown = now;
-	udspg_worker_report_activity(texts[now]);
+	zone.shown = activity;
+	udspg_worker_report_activity(texts[activity]);
 }
 
 /* Do what can be done now; true when there may be more to do at once. */
@@ -587,7 +597,10 @@ udspg_zone_worker_take_turn(void)
 	HOLD_INTERRUPTS();
 	zone.executes = uds_zone_turn(zone.worker) == UDS_OK;
 	RESUME_INTERRUPTS();
-	udspg_zone_worker_show_activity(zone.executes);
+	if (zone.is_leaving)
+		udspg_zone_worker_show_activity(UDSPG_ZONE_LEAVING);
+	else
+		udspg_zone_worker_show_activity(zone.executes ? UDSPG_ZONE_EXECUTING : UDSPG_ZONE_WAITING);
 	if (zone.executes)
 	{
 		while ((batch = udspg_zone_worker_queue_take(&zone.ready)) != NULL)
@@ -738,6 +751,21 @@ udspg_zone_worker_poll(void)
 	return has_paid;
 }
 
+/* Sleep until there is something to do. */
+static void
+udspg_zone_worker_sleep(void)
+{
+	bool has_work =
+		zone.ready.first != NULL || zone.unsent_channels > 0 || uds_zone_parked(zone.worker) > 0;
+
+	udspg_poll_count_out();
+	if (has_work)
+		udspg_worker_sleep(-1);
+	else if (udspg_worker_sleep_idle())
+		zone.shown = UDSPG_ZONE_IDLE;
+	udspg_poll_count_in();
+}
+
 void
 udspg_zone_worker_main(Datum argument)
 {
@@ -766,8 +794,6 @@ udspg_zone_worker_main(Datum argument)
 		if (!has_polled && zone.executes && udspg_zone_worker_poll())
 			continue;
 		has_polled = true;
-		udspg_poll_count_out();
-		udspg_worker_sleep(-1);
-		udspg_poll_count_in();
+		udspg_zone_worker_sleep();
 	}
 }
