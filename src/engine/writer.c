@@ -230,6 +230,10 @@ check_control(const uds_writer *writer, const uds_control *control, uds_error *e
 		                 "System identifier of the files is %llu, of this server %llu.",
 		                 (unsigned long long) control->system_identifier,
 		                 (unsigned long long) system_identifier);
+		uds_error_hint(
+			error,
+			"Set \"uds.directory\" to the files of this server, or forget everything that "
+			"is in these with uds_reset().");
 		return UDS_ERR_MISMATCH;
 	}
 	if (control->state == UDS_CONTROL_MOVED)
@@ -789,6 +793,34 @@ uds_writer_work(uds_writer *writer, uds_error *error)
 	return leave(writer, status, error);
 }
 
+static const char *
+state_name(uds_state state)
+{
+	static const char *const names[] = {
+		[UDS_STATE_NONE] = "closed",         [UDS_STATE_RECOVERING] = "recovering",
+		[UDS_STATE_ONLINE] = "online",       [UDS_STATE_SUSPENDED] = "suspended",
+		[UDS_STATE_READ_ONLY] = "read only", [UDS_STATE_OFFLINE] = "offline",
+		[UDS_STATE_FAILED] = "failed",
+	};
+
+	return names[state];
+}
+
+/* An error that tells the state, and why it is that. */
+static uds_status
+refuse_state(uds_writer *writer, uds_state state, uds_error *error)
+{
+	char reason[UDS_ERROR_TEXT_BYTES];
+
+	(void) uds_error_set(error, UDS_ERR_STATE, 0, "index is not online");
+	uds_index_reason(writer->index, reason, sizeof(reason));
+	uds_error_detail(error,
+	                 reason[0] != '\0' ? "It is %s: %s." : "It is %s.",
+	                 state_name(state),
+	                 reason);
+	return UDS_ERR_STATE;
+}
+
 uds_status
 uds_writer_checkpoint(uds_writer *writer, uds_error *error)
 {
@@ -797,7 +829,7 @@ uds_writer_checkpoint(uds_writer *writer, uds_error *error)
 
 	memset(error, 0, sizeof(*error));
 	if (!uds_state_executes(state))
-		return uds_error_set(error, UDS_ERR_STATE, 0, "index is not online");
+		return refuse_state(writer, state, error);
 	status = take_zones(writer);
 	if (status != UDS_OK)
 		return status;
