@@ -123,6 +123,10 @@ CREATE FUNCTION uds_stats(
 	OUT cache_misses bigint,
 	OUT page_reads bigint,
 	OUT bad_pages bigint,
+	OUT sparse_chapters_cached bigint,
+	OUT sparse_loads bigint,
+	OUT sparse_load_failures bigint,
+	OUT sparse_load_drops bigint,
 	OUT last_checkpoint timestamptz,
 	OUT last_recovery timestamptz,
 	OUT generation bigint,
@@ -167,6 +171,10 @@ COMMENT ON COLUMN uds_stats.cache_hits IS 'pages found in the page cache';
 COMMENT ON COLUMN uds_stats.cache_misses IS 'pages that were not in the page cache';
 COMMENT ON COLUMN uds_stats.page_reads IS 'pages read from the volume';
 COMMENT ON COLUMN uds_stats.bad_pages IS 'pages that failed their check; their records count as not found';
+COMMENT ON COLUMN uds_stats.sparse_chapters_cached IS 'sparse chapters whose names can be searched now';
+COMMENT ON COLUMN uds_stats.sparse_loads IS 'sparse chapters loaded because one of their hooks was met';
+COMMENT ON COLUMN uds_stats.sparse_load_failures IS 'loads given up: their pages are damaged or could not be read';
+COMMENT ON COLUMN uds_stats.sparse_load_drops IS 'loads not begun, since too many waited';
 COMMENT ON COLUMN uds_stats.last_checkpoint IS 'when the index was last saved';
 COMMENT ON COLUMN uds_stats.last_recovery IS 'when the index was last opened or recovered';
 COMMENT ON COLUMN uds_stats.generation IS 'number of starts of the index, kept in its files';
@@ -208,6 +216,71 @@ COMMENT ON COLUMN uds_zones.rebalances IS 'times that it moved lists of the volu
 COMMENT ON COLUMN uds_zones.longest_pause IS 'longest time that it stood still for the chapter writer, which saved the index';
 GRANT SELECT ON uds_zones TO pg_monitor;
 
+CREATE FUNCTION uds_sessions(
+	OUT slot integer,
+	OUT pid integer,
+	OUT in_flight bigint,
+	OUT requests bigint,
+	OUT waits bigint)
+	RETURNS SETOF record
+	AS 'MODULE_PATHNAME', 'udspg_session_stats' LANGUAGE C VOLATILE STRICT PARALLEL SAFE ROWS 100;
+COMMENT ON FUNCTION uds_sessions() IS 'the sessions that use the index; see the view of this name';
+REVOKE ALL ON FUNCTION uds_sessions() FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION uds_sessions() TO pg_monitor;
+
+CREATE VIEW uds_sessions AS SELECT * FROM uds_sessions();
+COMMENT ON VIEW uds_sessions IS 'the sessions that use the index, a row for each';
+COMMENT ON COLUMN uds_sessions.slot IS 'number of the session slot that it has claimed, from 0';
+COMMENT ON COLUMN uds_sessions.pid IS 'process of the session';
+COMMENT ON COLUMN uds_sessions.in_flight IS 'requests sent to the zones and not answered, those of cancelled statements included';
+COMMENT ON COLUMN uds_sessions.requests IS 'requests sent since it has its slot';
+COMMENT ON COLUMN uds_sessions.waits IS 'times that it slept for answers since it has its slot';
+GRANT SELECT ON uds_sessions TO pg_monitor;
+
+CREATE FUNCTION uds_chapters(
+	OUT chapter bigint,
+	OUT place integer,
+	OUT generation bigint,
+	OUT records bigint,
+	OUT tombstones bigint,
+	OUT sparse boolean)
+	RETURNS SETOF record
+	AS 'MODULE_PATHNAME', 'udspg_chapters' LANGUAGE C VOLATILE STRICT PARALLEL SAFE ROWS 1000;
+COMMENT ON FUNCTION uds_chapters() IS 'the chapters on the volume; see the view of this name';
+REVOKE ALL ON FUNCTION uds_chapters() FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION uds_chapters() TO pg_monitor;
+
+CREATE VIEW uds_chapters AS SELECT * FROM uds_chapters();
+COMMENT ON VIEW uds_chapters IS 'the chapters on the volume, a row for each';
+COMMENT ON COLUMN uds_chapters.chapter IS 'its number; they grow and never come back';
+COMMENT ON COLUMN uds_chapters.place IS 'where it lies in the volume, from 0';
+COMMENT ON COLUMN uds_chapters.generation IS 'of the start of the index that has written it';
+COMMENT ON COLUMN uds_chapters.records IS 'records in it, tombstones included';
+COMMENT ON COLUMN uds_chapters.tombstones IS 'deleted digests among them';
+COMMENT ON COLUMN uds_chapters.sparse IS 'whether only a sample of it is indexed in memory';
+GRANT SELECT ON uds_chapters TO pg_monitor;
+
+CREATE FUNCTION uds_progress(
+	OUT pid integer,
+	OUT phase text,
+	OUT unit text,
+	OUT done bigint,
+	OUT total bigint)
+	RETURNS SETOF record
+	AS 'MODULE_PATHNAME', 'udspg_progress' LANGUAGE C VOLATILE STRICT PARALLEL SAFE ROWS 1;
+COMMENT ON FUNCTION uds_progress() IS 'what takes time now; see the view of this name';
+REVOKE ALL ON FUNCTION uds_progress() FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION uds_progress() TO pg_monitor;
+
+CREATE VIEW uds_progress AS SELECT * FROM uds_progress();
+COMMENT ON VIEW uds_progress IS 'how far recoveries, saves and verifications are that run now';
+COMMENT ON COLUMN uds_progress.pid IS 'process that does it: the chapter writer, or the session that verifies';
+COMMENT ON COLUMN uds_progress.phase IS 'what it is doing';
+COMMENT ON COLUMN uds_progress.unit IS 'what done and total count';
+COMMENT ON COLUMN uds_progress.done IS 'how much of the phase is done';
+COMMENT ON COLUMN uds_progress.total IS 'how much there is to do, as far as it is known';
+GRANT SELECT ON uds_progress TO pg_monitor;
+
 CREATE FUNCTION uds_settings_check()
 	RETURNS TABLE (item text, value bigint, unit text, size text, fits boolean, note text)
 	AS 'MODULE_PATHNAME', 'udspg_settings_check' LANGUAGE C VOLATILE STRICT PARALLEL SAFE ROWS 12;
@@ -226,6 +299,27 @@ CREATE FUNCTION uds_checkpoint() RETURNS void
 	AS 'MODULE_PATHNAME', 'udspg_checkpoint' LANGUAGE C VOLATILE STRICT PARALLEL RESTRICTED COST 10000;
 COMMENT ON FUNCTION uds_checkpoint() IS 'saves the index now, so that a restart is quick and a crash loses less';
 REVOKE ALL ON FUNCTION uds_checkpoint() FROM PUBLIC;
+
+CREATE FUNCTION uds_suspend(save boolean DEFAULT true) RETURNS void
+	AS 'MODULE_PATHNAME', 'udspg_suspend' LANGUAGE C VOLATILE STRICT PARALLEL RESTRICTED COST 10000;
+COMMENT ON FUNCTION uds_suspend(boolean) IS 'holds all requests; with a save, the files are complete and may be copied until uds_resume()';
+REVOKE ALL ON FUNCTION uds_suspend(boolean) FROM PUBLIC;
+
+CREATE FUNCTION uds_resume() RETURNS void
+	AS 'MODULE_PATHNAME', 'udspg_resume' LANGUAGE C VOLATILE STRICT PARALLEL RESTRICTED COST 10000;
+COMMENT ON FUNCTION uds_resume() IS 'goes on with a suspended index, and tries again what made it read only or offline';
+REVOKE ALL ON FUNCTION uds_resume() FROM PUBLIC;
+
+CREATE FUNCTION uds_rebuild() RETURNS void
+	AS 'MODULE_PATHNAME', 'udspg_rebuild' LANGUAGE C VOLATILE STRICT PARALLEL RESTRICTED COST 10000;
+COMMENT ON FUNCTION uds_rebuild() IS 'builds the index in memory again from its volume';
+REVOKE ALL ON FUNCTION uds_rebuild() FROM PUBLIC;
+
+CREATE FUNCTION uds_verify()
+	RETURNS TABLE (chapter bigint, place integer, page integer, problem text)
+	AS 'MODULE_PATHNAME', 'udspg_verify' LANGUAGE C VOLATILE STRICT PARALLEL RESTRICTED COST 10000 ROWS 1;
+COMMENT ON FUNCTION uds_verify() IS 'reads every chapter and checks every page; a row for each problem';
+REVOKE ALL ON FUNCTION uds_verify() FROM PUBLIC;
 
 CREATE FUNCTION uds_flush() RETURNS void
 	AS 'MODULE_PATHNAME', 'udspg_flush' LANGUAGE C VOLATILE STRICT PARALLEL RESTRICTED COST 10000;

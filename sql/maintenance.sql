@@ -20,6 +20,26 @@ SELECT uds_post(sha256('forgotten 1'), 'b'), uds_peek(sha256('forgotten 1'));
 SELECT uds_reset(), uds_reset();
 SELECT uds_post(sha256('forgotten 1'));
 
+-- a suspended index holds requests, and goes on with everything
+SELECT uds_suspend();
+SELECT uds_suspend(save => false);
+SELECT state, reason FROM uds_stats;
+SET uds.wait_timeout = '100ms';
+SELECT uds_peek(sha256('forgotten 1'));
+RESET uds.wait_timeout;
+SELECT uds_rebuild();
+SELECT uds_resume(), uds_resume();
+SELECT uds_suspend(NULL);
+SELECT uds_peek(sha256('forgotten 1'));
+
+-- a rebuild writes the open chapter and reads it back
+SELECT count(*) AS chapters FROM uds_chapters;
+SELECT uds_rebuild();
+SELECT chapter, place, records, tombstones, sparse FROM uds_chapters;
+SELECT uds_peek(sha256('forgotten 1'));
+SELECT * FROM uds_verify();
+SELECT * FROM uds_progress;
+
 -- the sizes of the settings are those of the index
 SELECT item, unit, size IS NOT NULL AS has_size, note IS NOT NULL AS has_note FROM uds_settings_check();
 SELECT (SELECT value FROM uds_settings_check() WHERE item = 'window') = window_size AS window,

@@ -20,6 +20,7 @@ SELECT * FROM uds_second.uds_request('post', sha256('schema'));
 SELECT * FROM uds_second.uds_request_many('delete', ARRAY[sha256('schema')]);
 SELECT state FROM uds_second.uds_stats;
 SELECT count(*) > 0 AS zones FROM uds_second.uds_zones;
+SELECT count(*) > 0 AS sessions FROM uds_second.uds_sessions;
 SELECT n.nspname, count(*) FROM pg_proc AS p JOIN pg_namespace AS n ON n.oid = p.pronamespace
 	WHERE p.proname LIKE 'uds\_%' GROUP BY 1;
 

@@ -1,7 +1,13 @@
--- Proves that uds_stats and uds_zones count every request once, and what uds_stats_reset() zeroes.
+-- Proves that uds_stats, uds_zones and uds_sessions count every request once, and what uds_stats_reset() zeroes.
 
 SELECT state, reason FROM uds_stats;
 SELECT count(*) FROM uds_stats;
+
+-- a session has a slot from its first request on
+CREATE TEMP VIEW own_session AS SELECT * FROM uds_sessions WHERE pid = pg_backend_pid();
+SELECT * FROM own_session;
+SELECT uds_peek(sha256('first request'));
+SELECT in_flight, requests, waits >= 0 AS waits FROM own_session;
 
 CREATE TEMP TABLE snapshot AS SELECT * FROM uds_stats;
 -- the counters that have changed since the snapshot; those that depend on chance or timing are left out
@@ -66,6 +72,17 @@ SELECT count(*) = current_setting('uds.zones')::int AS all, count(pid) = count(*
 	FROM uds_zones;
 SELECT bool_and(backend_type = 'uds zone ' || zone) FROM uds_zones JOIN pg_stat_activity USING (pid);
 
+-- what a session sends: not NULLs, and nothing of a call with a wrong argument
+SELECT requests AS sent FROM own_session \gset
+SELECT count(uds_peek(sha256(int4send(-i)))) FROM generate_series(1, 7) AS i;
+SELECT cardinality(uds_peek_many(array_agg(sha256(int4send(-i))) || NULL::bytea)) FROM generate_series(1, 1000) AS i;
+SELECT uds_peek(NULL);
+SELECT uds_peek_many(ARRAY[sha256('one'), '\x00']);
+SELECT in_flight, requests - :sent AS requests FROM own_session;
+SELECT bool_and(slot BETWEEN 0 AND s.value - 1) AS slots, count(DISTINCT slot) = count(*) AS apart,
+       count(DISTINCT pid) = count(*) AS processes
+	FROM uds_sessions, uds_settings_check() AS s WHERE s.item = 'session_slots';
+
 -- sizes and times
 SELECT window_size > 0 AS window_size, index_memory > 0 AS index_memory, cache_memory > 0 AS cache_memory,
        queue_memory > 0 AS queue_memory, volume_bytes > 0 AS volume_bytes, bad_pages, generation > 0 AS generation
@@ -86,3 +103,5 @@ SELECT s.entries_indexed = o.entries_indexed AS entries, s.tombstones = o.tombst
        s.newest_chapter = o.newest_chapter AS chapter, s.stats_reset > coalesce(o.stats_reset, o.started_at) AS stats_reset
 	FROM uds_stats AS s, snapshot AS o;
 SELECT uds_peek(sha256('moved'));
+-- those of a session go on
+SELECT requests > :sent + 1000 AS requests FROM own_session;

@@ -5,6 +5,10 @@
 
 #define CLEAR_BYTES (16u << 20) /* between two questions whether to stop */
 
+/* Of so many pieces of work one begins with the loads of sparse chapters, so that reads of pages,
+ * however many there are, do not keep them waiting for ever. */
+#define PIECES_PER_LOAD 8
+
 /* Chapters of the product's sparse cache, and searches in vain after which all zones together skip
  * one: the original's. */
 #define SPARSE_CACHE_CHAPTERS 7
@@ -429,6 +433,37 @@ uds_index_reason(uds_index *index, char *reason, size_t bytes)
 }
 
 void
+uds_block_set_phase(uds_index *index, uds_phase phase, uint64_t total)
+{
+	atomic_store_explicit(&index->progress_done, 0, memory_order_relaxed);
+	atomic_store_explicit(&index->progress_total, total, memory_order_relaxed);
+	atomic_store_explicit(&index->phase, phase, memory_order_relaxed);
+}
+
+void
+uds_block_publish_counters(uds_index *index, uint32_t number)
+{
+	uds_zone *zone = &index->zones[number];
+	uds_zone_counters *counters = &zone->counters;
+	uds_index_counters own;
+
+	/* Lookups by the triage worker may change those of lists. */
+	if (index->sparse_cache != NULL)
+		uds_port_mutex_lock(&zone->hook_mutex);
+	uds_volume_index_counters(&index->volume_index, number, &own);
+	if (index->sparse_cache != NULL)
+		uds_port_mutex_unlock(&zone->hook_mutex);
+	atomic_store_explicit(&counters->entries, own.records, memory_order_relaxed);
+	atomic_store_explicit(&counters->collisions, own.collisions, memory_order_relaxed);
+	atomic_store_explicit(&counters->discards, own.discards, memory_order_relaxed);
+	atomic_store_explicit(&counters->expired, own.expired, memory_order_relaxed);
+	atomic_store_explicit(&counters->lost, own.lost, memory_order_relaxed);
+	atomic_store_explicit(&counters->overflows, own.overflows, memory_order_relaxed);
+	atomic_store_explicit(&counters->rebalances, own.rebalances, memory_order_relaxed);
+	atomic_store_explicit(&counters->bytes_used, own.bytes_used, memory_order_relaxed);
+}
+
+void
 uds_block_fail(uds_index *index, uds_port *port, const char *reason)
 {
 	uds_block_set_state(index, UDS_STATE_FAILED, reason);
@@ -462,17 +497,30 @@ uds_block_open_volume(uds_index *index, uds_port *port, uds_volume *volume, cons
 		             status == UDS_NOT_FOUND ? "there is no such file" : error.message);
 }
 
-uds_status
-uds_block_serve(uds_index *index, uds_volume *volume)
+static uds_status
+load_chapter(uds_index *index, uds_volume *volume)
 {
 	uint64_t newest = atomic_load_explicit(&index->close_wanted, memory_order_acquire);
-	uds_status status = uds_page_cache_serve(index->page_cache, volume);
 
-	if (status != UDS_NOT_FOUND || index->sparse_cache == NULL)
-		return status;
 	return uds_sparse_cache_load(index->sparse_cache,
 	                             volume,
 	                             uds_geometry_oldest(&index->geometry, newest));
+}
+
+uds_status
+uds_block_serve(uds_index *index, uds_volume *volume)
+{
+	uds_status status = UDS_NOT_FOUND;
+
+	if (index->sparse_cache == NULL)
+		return uds_page_cache_serve(index->page_cache, volume);
+	if (atomic_fetch_add_explicit(&index->pieces, 1, memory_order_relaxed) % PIECES_PER_LOAD == 0)
+		status = load_chapter(index, volume);
+	if (status == UDS_NOT_FOUND)
+		status = uds_page_cache_serve(index->page_cache, volume);
+	if (status == UDS_NOT_FOUND)
+		status = load_chapter(index, volume);
+	return status;
 }
 
 void

@@ -123,6 +123,7 @@ struct uds_index
 	_Atomic uint64_t bad_pages, dropped_chapters, unindexed_records, chapters_written_count;
 	_Atomic int64_t last_checkpoint, opened_at;
 	_Atomic uint64_t recovery_duration_ns, recovery_chapters, progress_done, progress_total;
+	_Atomic uint32_t phase; /* uds_phase */
 	_Atomic uint64_t volume_bytes;
 	_Atomic uint64_t zone_baseline[UDS_ZONES_MAX][UDS_ZONE_COUNTER_COUNT];
 	_Atomic uint64_t bad_pages_baseline, reads_baseline;
@@ -155,6 +156,7 @@ struct uds_index
 	uint16_t *writer_last_lists; /* index_pages */
 
 	_Atomic uint32_t readers_present; /* atomic: bit for each reader that is attached */
+	_Atomic uint32_t pieces;          /* atomic: relaxed; calls of uds_block_serve */
 	uds_guest guests[UDS_GUESTS_MAX];
 	uds_zone zones[UDS_ZONES_MAX];
 };
@@ -178,6 +180,12 @@ UDS_MUST_CHECK uds_status uds_block_begin_chapter(uds_index *index, uint64_t new
 
 /* Set state and reason (NULL: none).  Caller: the writer; a zone only for UDS_STATE_FAILED. */
 void uds_block_set_state(uds_index *index, uds_state state, const char *reason);
+
+/* Tell what the writer is doing, for those who watch; progress_done begins at 0. */
+void uds_block_set_phase(uds_index *index, uds_phase phase, uint64_t total);
+
+/* Copy the counters of the volume index to where anybody may read them.  Caller: the zone's owner. */
+void uds_block_publish_counters(uds_index *index, uint32_t zone);
 
 /* Mark the index failed, log it, wake the writer. */
 void uds_block_fail(uds_index *index, uds_port *port, const char *reason);

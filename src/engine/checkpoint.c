@@ -23,6 +23,16 @@ frame_crc(const uds_checkpoint *checkpoint, uint32_t data_bytes)
 	                       sizeof(uds_frame) - sizeof(uint32_t) + data_bytes);
 }
 
+/* A frame is done. */
+static void
+advance(uds_checkpoint *checkpoint, size_t bytes)
+{
+	checkpoint->offset += bytes;
+	checkpoint->sequence++;
+	if (checkpoint->done != NULL)
+		atomic_store_explicit(checkpoint->done, checkpoint->offset, memory_order_relaxed);
+}
+
 /* Write out what the buffer holds as a frame. */
 static uds_status
 flush_frame(uds_checkpoint *checkpoint)
@@ -49,8 +59,7 @@ flush_frame(uds_checkpoint *checkpoint)
 	                             checkpoint->error);
 	if (status != UDS_OK)
 		return status;
-	checkpoint->offset += bytes;
-	checkpoint->sequence++;
+	advance(checkpoint, bytes);
 	checkpoint->used = 0;
 	checkpoint->has_frame = true;
 	return UDS_OK;
@@ -127,8 +136,7 @@ load_frame(uds_checkpoint *checkpoint, uds_frame *frame)
 		return status;
 	if (frame_crc(checkpoint, frame->length) != frame->crc)
 		return damaged(checkpoint);
-	checkpoint->offset += sizeof(*frame) + frame->length;
-	checkpoint->sequence++;
+	advance(checkpoint, sizeof(*frame) + frame->length);
 	checkpoint->used = frame->length;
 	checkpoint->position = 0;
 	return UDS_OK;

@@ -10,6 +10,8 @@
 #ifndef UDS_CHECKPOINT_H
 #define UDS_CHECKPOINT_H
 
+#include <stdatomic.h>
+
 #include "port.h"
 #include "stream.h"
 
@@ -56,7 +58,8 @@ typedef struct uds_checkpoint
 	uint32_t used;     /* bytes of data in the buffer */
 	uint32_t position; /* reading: bytes of them consumed */
 	bool is_writing;
-	bool has_frame; /* writing: the section has a frame already */
+	bool has_frame;         /* writing: the section has a frame already */
+	_Atomic uint64_t *done; /* may be set after begin: gets the offset, for those who watch */
 	uds_error *error;
 } uds_checkpoint;
 

@@ -128,6 +128,7 @@ uds_index_statistics(uds_index *index, uds_statistics *statistics)
 	memset(statistics, 0, sizeof(*statistics));
 	statistics->state = uds_index_state(index);
 	statistics->generation = load(&index->generation);
+	statistics->phase = (uds_phase) atomic_load_explicit(&index->phase, memory_order_relaxed);
 	statistics->progress_done = load(&index->progress_done);
 	statistics->progress_total = load(&index->progress_total);
 	if (!is_laid_out(index))

@@ -113,6 +113,16 @@ UDS_MUST_CHECK uds_status uds_index_name_key(const uds_index *index, uint8_t key
 
 /* ---- statistics ------------------------------------------------------------------------------ */
 
+/* What the writer is doing that takes time. */
+typedef enum uds_phase
+{
+	UDS_PHASE_NONE = 0,
+	UDS_PHASE_SEALS = 1,     /* reads the seals of all chapters; counts chapters */
+	UDS_PHASE_LOADING = 2,   /* loads a save; counts bytes */
+	UDS_PHASE_REPLAYING = 3, /* reads chapters that are not in the save; counts chapters */
+	UDS_PHASE_SAVING = 4     /* writes a save; counts bytes */
+} uds_phase;
+
 typedef struct uds_statistics
 {
 	uds_state state;
@@ -143,7 +153,8 @@ typedef struct uds_statistics
 	uint64_t recovery_duration_ns, recovery_chapters; /* of the last open */
 	uint64_t dropped_chapters; /* by the last open: not in this host's past, or damaged */
 	uint64_t generation;
-	uint64_t progress_done, progress_total; /* of a recovery or save that is running */
+	uds_phase phase;
+	uint64_t progress_done, progress_total; /* of the phase; the total is an estimate */
 } uds_statistics;
 
 /* Any process, any time, also when the state is NONE (zeros then).  Not a snapshot. */
@@ -310,6 +321,7 @@ UDS_MUST_CHECK uds_status uds_reader_attach(void *memory, uds_index *index, uds_
  * UDS_OK         something was done: call again
  * UDS_NOT_FOUND  nothing is queued: wait to be woken (UDS_WORKER_READER + number)
  * UDS_PENDING    the writer has the index, or it does not execute requests now: the same
+ * UDS_STOPPED    this worker is to stop; what it had begun is left to others
  */
 UDS_MUST_CHECK uds_status uds_reader_work(uds_reader *reader);
 

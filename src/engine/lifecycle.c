@@ -52,7 +52,7 @@ save_suspended(uds_writer *writer, bool save, uds_error *error)
 static uds_status
 suspend_running(uds_writer *writer, bool save, uds_error *error)
 {
-	uds_status status = uds_writer_take_zones(writer);
+	uds_status status = uds_writer_take_good_zones(writer, error);
 
 	if (status != UDS_OK)
 		return status;
@@ -150,7 +150,7 @@ resume_suspended(uds_writer *writer, uds_error *error)
 static uds_status
 resume_read_only(uds_writer *writer, uds_error *error)
 {
-	uds_status status = uds_writer_take_zones(writer);
+	uds_status status = uds_writer_take_good_zones(writer, error);
 
 	if (status != UDS_OK)
 		return status;
@@ -218,7 +218,7 @@ write_everything(uds_writer *writer, uds_error *error)
 static uds_status
 rebuild_running(uds_writer *writer, uds_error *error)
 {
-	uds_status status = uds_writer_take_zones(writer);
+	uds_status status = uds_writer_take_good_zones(writer, error);
 
 	if (status != UDS_OK)
 		return status;
@@ -230,7 +230,7 @@ rebuild_running(uds_writer *writer, uds_error *error)
 		uds_writer_give_zones(writer);
 		return status;
 	}
-	writer->store.control.valid_save = UDS_NO_SAVE;
+	uds_store_forget_save(&writer->store);
 	uds_block_set_state(writer->index, UDS_STATE_RECOVERING, NULL);
 	uds_writer_enter(writer);
 	status = uds_store_write_control(&writer->store, UDS_CONTROL_RUNNING, error);

@@ -163,6 +163,13 @@ typedef struct uds_stamp
 uds_stamp uds_port_stamp(uds_port *port);
 /* Does stamp lie in this host's past? */
 UDS_MUST_CHECK bool uds_port_stamp_is_past(uds_port *port, const uds_stamp *stamp);
+/*
+ * Has this host's history gone on from a stamp of its past without a break, such as a promotion or
+ * a recovery to a point in time?  Files of before a break are a copy of that time.
+ */
+UDS_MUST_CHECK bool uds_port_stamp_is_current(uds_port *port, const uds_stamp *stamp);
+/* Are such files opened nevertheless? */
+UDS_MUST_CHECK bool uds_port_accepts_stale(uds_port *port);
 /* Identity of the host's data (the system identifier in the server). */
 uint64_t uds_port_system_identifier(uds_port *port);
 

@@ -29,7 +29,6 @@ uds_reader_attach(void *memory, uds_index *index, uds_port *port, uint32_t numbe
                   uds_reader **result, uds_error *error)
 {
 	uds_reader *reader = memory;
-	bool has_died = atomic_exchange(&index->guests[number].is_inside, 0) != 0;
 	char reason[64];
 
 	memset(reader, 0, sizeof(*reader));
@@ -38,10 +37,12 @@ uds_reader_attach(void *memory, uds_index *index, uds_port *port, uint32_t numbe
 	reader->number = number;
 	*result = reader;
 	atomic_fetch_or(&index->readers_present, 1u << number);
-	if (!has_died)
+	if (atomic_load(&index->guests[number].is_inside) == 0)
 		return UDS_OK;
 	snprintf(reason, sizeof(reason), "reader %u died inside a read", number);
+	/* In this order: the writer waits until it has left. */
 	uds_block_fail(index, port, reason);
+	uds_block_leave(index, port, number);
 	return uds_error_set(error, UDS_ERR_INTERNAL, 0, "%s", reason);
 }
 

@@ -68,6 +68,7 @@ is_sealed(const uds_index *index, uint64_t chapter)
 static uds_status
 scan_seals(uds_index *index, uds_volume *volume, uds_recovery_result *result)
 {
+	uds_block_set_phase(index, UDS_PHASE_SEALS, index->geometry.parameters.chapters);
 	for (uint32_t i = 0; i < index->geometry.parameters.chapters; i++)
 	{
 		uds_seal seal;
@@ -77,6 +78,7 @@ scan_seals(uds_index *index, uds_volume *volume, uds_recovery_result *result)
 		if (uds_port_should_stop(volume->port))
 			return UDS_STOPPED;
 		clear_slot(index, i);
+		atomic_store_explicit(&index->progress_done, i, memory_order_relaxed);
 		status = uds_volume_read_seal(volume, i, &seal, &seal_error);
 		if (status == UDS_NOT_FOUND)
 			continue;
@@ -404,8 +406,7 @@ replay_chapters(replay *state, uint64_t first, uds_error *error)
 	uds_index *index = state->index;
 	uint64_t newest = state->result->newest;
 
-	atomic_store_explicit(&index->progress_done, 0, memory_order_relaxed);
-	atomic_store_explicit(&index->progress_total, newest - first, memory_order_relaxed);
+	uds_block_set_phase(index, UDS_PHASE_REPLAYING, newest - first);
 	for (uint64_t chapter = first; chapter < newest; chapter++)
 	{
 		uds_status status = set_windows(state, chapter);

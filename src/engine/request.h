@@ -53,9 +53,11 @@ struct uds_request
 	uint32_t stage;
 	uint32_t page_slot;
 	uint32_t record_page;
+	uint32_t is_repeated; /* the search of sparse chapters, since there were others meanwhile */
 	uint64_t chapter;
 	uint64_t missed;        /* chapter of the volume index's entry that does not hold the name */
 	uint64_t ticket;        /* of the loads of sparse chapters that it has waited for */
+	uint64_t version;       /* of the view that its search of sparse chapters began with */
 	uds_request *next;      /* in the list it is parked in, or in the list of finished ones */
 	uds_request *next_hash; /* in the table of parked requests */
 	uds_request *next_same; /* requests for the same name that wait for this one */

@@ -44,7 +44,6 @@ save_sections(uds_index *index, uds_checkpoint *checkpoint)
 		status = uds_checkpoint_begin(checkpoint, UDS_SECTION_VOLUME_INDEX, (uint16_t) i);
 		if (status == UDS_OK)
 			status = uds_volume_index_save(&index->volume_index, i, newest, stream);
-		atomic_fetch_add_explicit(&index->progress_done, 1, memory_order_relaxed);
 	}
 	if (status == UDS_OK)
 		status = uds_checkpoint_begin(checkpoint, UDS_SECTION_PAGE_MAP, 0);
@@ -58,6 +57,15 @@ save_sections(uds_index *index, uds_checkpoint *checkpoint)
 				save_open_chapter(index->zones[i].shares[newest % UDS_CHAPTER_BUFFERS], stream);
 	}
 	return status;
+}
+
+/* About the size of a save file. */
+static uint64_t
+expected_bytes(const uds_index *index)
+{
+	uds_sizes sizes;
+
+	return uds_config_sizes(&index->config, &sizes) == UDS_OK ? sizes.checkpoint_bytes : 0;
 }
 
 uds_status
@@ -77,12 +85,14 @@ uds_saver_save(uds_index *index, uds_port *port, uint32_t save, uint64_t save_nu
 
 	if (status != UDS_OK)
 		return status;
-	atomic_store_explicit(&index->progress_done, 0, memory_order_relaxed);
-	atomic_store_explicit(&index->progress_total, index->config.zone_count, memory_order_relaxed);
+	uds_block_set_phase(index, UDS_PHASE_SAVING, expected_bytes(index));
+	checkpoint.done = &index->progress_done;
 	status = save_sections(index, &checkpoint);
 	if (status == UDS_OK)
-		return uds_checkpoint_finish(&checkpoint);
-	uds_checkpoint_abandon(&checkpoint);
+		status = uds_checkpoint_finish(&checkpoint);
+	else
+		uds_checkpoint_abandon(&checkpoint);
+	uds_block_set_phase(index, UDS_PHASE_NONE, 0);
 	return status;
 }
 
@@ -212,6 +222,8 @@ uds_saver_load(uds_index *index, uds_port *port, uint32_t save, uint64_t save_nu
 	if (status != UDS_OK)
 		return status;
 	error->message[0] = '\0';
+	uds_block_set_phase(index, UDS_PHASE_LOADING, expected_bytes(index));
+	checkpoint.done = &index->progress_done;
 	status = load_sections(index, &checkpoint, newest, has_surplus, &lost);
 	if (status == UDS_OK)
 		status = uds_checkpoint_finish(&checkpoint);

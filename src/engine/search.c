@@ -8,7 +8,8 @@
  * newest to the oldest, and a page without the name leads on to the next chapter.
  *
  * A name that is not found while chapters are being loaded waits for these loads and is searched
- * once more.  It does not wait for loads that are asked for later, so every search ends.
+ * once more; and once more when loads have ended since its search began.  It does not wait for
+ * loads that are asked for later, so every search ends.
  */
 #include "search.h"
 
@@ -60,6 +61,8 @@ uds_search_begin(uds_request *request)
 	request->page_slot = UDS_PAGE_SLOT_NONE;
 	request->missed = UDS_NO_CHAPTER;
 	request->ticket = 0;
+	request->version = 0;
+	request->is_repeated = false;
 }
 
 /* ---- pages -------------------------------------------------------------------------------------- */
@@ -232,6 +235,18 @@ search_chapter(uds_searcher *searcher, uds_request *request, uint64_t chapter, u
 
 /* ---- the sparse cache ----------------------------------------------------------------------------- */
 
+/* See the chapters that are there now, for a search from the newest on. */
+static void
+begin_cached_chapters(uds_searcher *searcher, uds_request *request)
+{
+	if (!uds_sparse_cache_is_present(searcher->index->sparse_cache, searcher->view.version))
+	{
+		uds_search_leave(searcher);
+		uds_search_enter(searcher);
+	}
+	request->version = searcher->view.version;
+}
+
 /* Search the cached chapters: UDS_OK (hit or miss) or UDS_PENDING. */
 static uds_status
 search_cached_chapters(uds_searcher *searcher, uds_request *request, uds_hit *hit)
@@ -240,6 +255,14 @@ search_cached_chapters(uds_searcher *searcher, uds_request *request, uds_hit *hi
 	uint64_t oldest = uds_geometry_oldest(&searcher->index->geometry, newest_of(searcher));
 	uint64_t below = UINT64_MAX;
 
+	if (request->stage != UDS_SEARCH_SPARSE_PAGE)
+		begin_cached_chapters(searcher, request);
+	else if (request->chapter < oldest)
+	{
+		/* It has expired while its page was read, and with it all older ones. */
+		forget_stage(searcher, request);
+		return UDS_OK;
+	}
 	for (;;)
 	{
 		uds_status status = UDS_OK;
@@ -271,43 +294,55 @@ search_cached_chapters(uds_searcher *searcher, uds_request *request, uds_hit *hi
 	}
 }
 
+/*
+ * Do loads keep a request waiting?  If so, the zone is woken when they have ended.  Nobody waits
+ * for what nobody performs: a worker that is to stop performs none, and readers may have gone.
+ */
+static bool
+is_waiting_for_loads(const uds_searcher *searcher, const uds_request *request)
+{
+	if (!uds_sparse_cache_wait(searcher->index->sparse_cache, searcher->number, request->ticket))
+		return false;
+	return atomic_load(&searcher->index->readers_present) != 0 ||
+	       !uds_port_should_stop(searcher->port);
+}
+
 /* Should a name that was not found wait for loads that are under way?  Once at the most. */
 static bool
 must_wait_for_loads(uds_searcher *searcher, uds_request *request)
 {
-	uds_sparse_cache *cache = searcher->index->sparse_cache;
-
 	if (request->ticket != 0)
 		return false;
-	request->ticket = uds_sparse_cache_pending(cache);
-	if (request->ticket == 0)
-		return false;
-	/* If they have just ended, the next run finds that; what they loaded is not in the view. */
-	(void) uds_sparse_cache_wait(cache, searcher->number, request->ticket);
-	return true;
+	request->ticket = uds_sparse_cache_pending(searcher->index->sparse_cache);
+	return request->ticket != 0 && is_waiting_for_loads(searcher, request);
 }
 
 /* Search for a name that may be in a sparse chapter only. */
 static uds_status
 search_sparse(uds_searcher *searcher, uds_request *request, uds_hit *hit)
 {
-	uds_sparse_cache *cache = searcher->index->sparse_cache;
 	uds_status status;
 
 	if (request->stage == UDS_SEARCH_LOADS)
 	{
-		if (uds_sparse_cache_wait(cache, searcher->number, request->ticket))
+		if (is_waiting_for_loads(searcher, request))
 			return UDS_PENDING;
 		request->stage = UDS_SEARCH_START;
-		/* What was entered may be from before the loads ended. */
-		uds_search_leave(searcher);
-		uds_search_enter(searcher);
 	}
 	status = search_cached_chapters(searcher, request, hit);
-	if (status != UDS_OK || hit->kind != UDS_HIT_NONE || !must_wait_for_loads(searcher, request))
+	if (status != UDS_OK || hit->kind != UDS_HIT_NONE)
 		return status;
-	request->stage = UDS_SEARCH_LOADS;
-	return UDS_PENDING;
+	if (must_wait_for_loads(searcher, request))
+	{
+		request->stage = UDS_SEARCH_LOADS;
+		return UDS_PENDING;
+	}
+	if (request->is_repeated ||
+	    uds_sparse_cache_is_present(searcher->index->sparse_cache, request->version))
+		return UDS_OK;
+	/* A load has ended since the search began. */
+	request->is_repeated = true;
+	return search_cached_chapters(searcher, request, hit);
 }
 
 /* ---- all ------------------------------------------------------------------------------------------- */
@@ -351,9 +386,7 @@ uds_search_is_stuck(const uds_searcher *searcher, const uds_request *request)
 	const uint8_t *data;
 
 	if (request->stage == UDS_SEARCH_LOADS)
-		return uds_sparse_cache_wait(searcher->index->sparse_cache,
-		                             searcher->number,
-		                             request->ticket);
+		return is_waiting_for_loads(searcher, request);
 	return request->page_slot != UDS_PAGE_SLOT_NONE &&
 	       uds_page_cache_poll(searcher->index->page_cache, request->page_slot, &data) ==
 	           UDS_PENDING;

@@ -79,7 +79,7 @@ uds_search_restart(uds_request *request)
 UDS_MUST_CHECK uds_status uds_search_run(uds_searcher *searcher, uds_request *request,
                                          const uds_index_entry *entry, uds_hit *hit);
 
-/* Would a search that has stopped stop at once again? */
+/* Would a search that has stopped stop at once again?  If so, the zone is woken when to ask again. */
 bool uds_search_is_stuck(const uds_searcher *searcher, const uds_request *request);
 
 #pragma GCC visibility pop

@@ -402,6 +402,12 @@ oldest_entered(const uds_sparse_cache *cache)
 }
 
 bool
+uds_sparse_cache_is_present(const uds_sparse_cache *cache, uint64_t version)
+{
+	return atomic_load_explicit(&cache->current, memory_order_acquire) == version;
+}
+
+bool
 uds_sparse_cache_leave(uds_sparse_cache *cache, uint32_t zone, uds_sparse_view *view)
 {
 	uint64_t starved;

@@ -114,6 +114,9 @@ typedef struct uds_sparse_view
  */
 void uds_sparse_cache_enter(uds_sparse_cache *cache, uint32_t zone, uds_sparse_view *view);
 
+/* Is an entered version still the present one?  Looked at after loads have ended, it is not. */
+bool uds_sparse_cache_is_present(const uds_sparse_cache *cache, uint64_t version);
+
 /*
  * Leave it.  True when a load waits for an entry, and no other zone is in its way any more: a reader
  * is to be woken, who calls uds_sparse_cache_load.

@@ -183,6 +183,13 @@ make_identity(uds_store *store, uds_error *error)
 	return UDS_OK;
 }
 
+void
+uds_store_forget_save(uds_store *store)
+{
+	store->control.valid_save = UDS_NO_SAVE;
+	store->control.save_number++;
+}
+
 /*
  * A save of a time that this host does not know, or perhaps of one: control was written after it.
  * It would bring back records that never were, and lead to chapters that are dropped.
@@ -198,7 +205,7 @@ drop_future_save(uds_store *store)
 	             UDS_LOG_WARNING,
 	             "save %llu is not in this server's past and is not used",
 	             (unsigned long long) control->save_number);
-	control->valid_save = UDS_NO_SAVE;
+	uds_store_forget_save(store);
 }
 
 /* Open the files that control describes, under the next generation. */
@@ -241,6 +248,27 @@ uds_store_reopen(uds_store *store, uds_error *error)
 	return status;
 }
 
+/* Are the files of this host's present, or accepted as what they are? */
+static uds_status
+check_time(const uds_store *store, uds_error *error)
+{
+	const uds_stamp *stamp = &store->control.stamp;
+
+	/* What is not in the past is dropped chapter by chapter. */
+	if (!uds_port_stamp_is_past(store->port, stamp) ||
+	    uds_port_stamp_is_current(store->port, stamp) || uds_port_accepts_stale(store->port))
+		return UDS_OK;
+	(void) uds_error_set(error, UDS_ERR_MISMATCH, 0, "files are a copy of another time");
+	uds_error_detail(
+		error,
+		"They were last written before this server was promoted or recovered to a point "
+		"in time, and may lack what was stored until then.");
+	uds_error_hint(error,
+	               "Set \"uds.accept_stale\" to open them nevertheless, and call uds_resume(); or "
+	               "forget everything with uds_reset().");
+	return UDS_ERR_MISMATCH;
+}
+
 /* Read control and open what it describes, or create everything where there is nothing. */
 uds_status
 uds_store_open(uds_store *store, uds_error *error)
@@ -251,6 +279,8 @@ uds_store_open(uds_store *store, uds_error *error)
 	{
 		store->has_control = true;
 		status = check_control(store, &store->control, error);
+		if (status == UDS_OK)
+			status = check_time(store, error);
 		return status == UDS_OK ? uds_store_reopen(store, error) : status;
 	}
 	if (status != UDS_NOT_FOUND)

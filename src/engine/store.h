@@ -46,6 +46,9 @@ UDS_MUST_CHECK uds_status uds_store_create(uds_store *store, uds_error *error);
 UDS_MUST_CHECK uds_status uds_store_write_control(uds_store *store, uds_control_state state,
                                                   uds_error *error);
 
+/* Do without the save.  The next one is not its successor, so that it never stands in for that. */
+void uds_store_forget_save(uds_store *store);
+
 /* Close the volume and give up the lock. */
 void uds_store_close(uds_store *store);
 

@@ -29,15 +29,16 @@ uds_triage_attach(void *memory, uds_index *index, uds_port *port, uds_triage **r
 {
 	static const char *const reason = "the triage worker died inside the index";
 	uds_triage *triage = memory;
-	bool has_died = atomic_exchange(&index->guests[UDS_GUEST_TRIAGE].is_inside, 0) != 0;
 
 	memset(triage, 0, sizeof(*triage));
 	triage->index = index;
 	triage->port = port;
 	*result = triage;
-	if (!has_died)
+	if (atomic_load(&index->guests[UDS_GUEST_TRIAGE].is_inside) == 0)
 		return UDS_OK;
+	/* In this order: the writer waits until it has left. */
 	uds_block_fail(index, port, reason);
+	uds_block_leave(index, port, UDS_GUEST_TRIAGE);
 	return uds_error_set(error, UDS_ERR_INTERNAL, 0, "%s", reason);
 }
 
@@ -84,8 +85,12 @@ uds_triage_execute(uds_triage *triage, const uds_name *names, uint32_t count)
 		return UDS_ERR_ARGUMENT;
 	if (!uds_block_enter(index, triage->port, UDS_GUEST_TRIAGE))
 		return UDS_PENDING;
+	/* Other names are their zones' alone. */
 	for (uint32_t i = 0; i < count; i++)
-		uds_volume_index_prefetch(&index->volume_index, &names[i]);
+	{
+		if (uds_volume_index_is_hook(&index->volume_index, &names[i]))
+			uds_volume_index_prefetch(&index->volume_index, &names[i]);
+	}
 	for (uint32_t i = 0; i < count && status == UDS_OK; i++)
 	{
 		if (uds_volume_index_is_hook(&index->volume_index, &names[i]))

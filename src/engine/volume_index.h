@@ -16,9 +16,9 @@
  *   where a get with the present window has been before.
  * - Calls for non-hooks need no mutex: the sub-indexes share nothing that changes.
  * - init and load are for the writer, while nobody else uses the index.
- * - zone, is_hook and boundary read constants.  prefetch and prefetch_beside may be called without
- *   the mutex by the holder of the zone: what they read is only asked for.  With lists that is a
- *   race in the words of C.
+ * - zone, is_hook and boundary read constants.  So does prefetch, for hooks, by anybody: where a
+ *   list lies changes, so lists of hooks are not asked for.  prefetch_beside is for the holder of
+ *   the zone.
  */
 #ifndef UDS_VOLUME_INDEX_H
 #define UDS_VOLUME_INDEX_H
@@ -106,7 +106,7 @@ uds_volume_index_prefetch(const uds_volume_index *index, const uds_name *name)
 
 	if (index->structure == UDS_STRUCTURE_BUCKETS)
 		uds_index_buckets_prefetch(sub.buckets, name);
-	else
+	else if (!uds_volume_index_is_hook(index, name))
 		uds_index_lists_prefetch(sub.lists, name);
 }
 

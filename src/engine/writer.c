@@ -112,6 +112,17 @@ uds_writer_take_zones(uds_writer *writer)
 	return UDS_OK;
 }
 
+uds_status
+uds_writer_take_good_zones(uds_writer *writer, uds_error *error)
+{
+	uds_status status = uds_writer_take_zones(writer);
+
+	if (status != UDS_OK || uds_index_state(writer->index) != UDS_STATE_FAILED)
+		return status;
+	uds_writer_give_zones(writer);
+	return uds_error_set(error, UDS_ERR_STATE, 0, "index has failed");
+}
+
 bool
 uds_writer_zones_have_left(const uds_writer *writer)
 {
@@ -216,7 +227,9 @@ write_next_chapter(uds_writer *writer, uds_error *error)
 		         "chapter %llu could not be written: %s",
 		         (unsigned long long) chapter,
 		         error->message);
-		uds_block_set_state(index, UDS_STATE_READ_ONLY, reason);
+		/* A zone may have marked it failed meanwhile. */
+		if (uds_index_state(index) != UDS_STATE_FAILED)
+			uds_block_set_state(index, UDS_STATE_READ_ONLY, reason);
 	}
 	/* Zones that are full go on, or learn that they cannot. */
 	wake_zones(writer);
@@ -324,6 +337,7 @@ uds_writer_recover(uds_writer *writer, uds_error *error)
 	                          &result,
 	                          error);
 	writer->store.is_clean = false;
+	uds_block_set_phase(index, UDS_PHASE_NONE, 0);
 	if (status == UDS_OK)
 		status = uds_port_file_size(writer->port, writer->store.volume.file, &bytes, error);
 	if (status != UDS_OK)
@@ -374,6 +388,9 @@ uds_writer_set_online(uds_writer *writer)
 	atomic_store_explicit(&index->last_checkpoint,
 	                      writer->store.control.save_time,
 	                      memory_order_relaxed);
+	/* Whoever looks at once does not see what was before. */
+	for (uint32_t i = 0; i < writer->config.zone_count; i++)
+		uds_block_publish_counters(index, i);
 	uds_block_set_state(index, UDS_STATE_ONLINE, NULL);
 	uds_writer_give_zones(writer);
 }
@@ -496,7 +513,7 @@ rebuild_failed(uds_writer *writer, uds_error *error)
 		             UDS_LOG_WARNING,
 		             "save %llu is not used again",
 		             (unsigned long long) writer->store.control.save_number);
-		writer->store.control.valid_save = UDS_NO_SAVE;
+		uds_store_forget_save(&writer->store);
 	}
 	writer->rebuilt_from = writer->store.control.save_number + 1;
 	status = uds_store_reopen(&writer->store, error);
@@ -539,7 +556,7 @@ uds_writer_checkpoint(uds_writer *writer, uds_error *error)
 		return uds_writer_suspend(writer, true, error);
 	if (!uds_state_executes(state))
 		return uds_error_set(error, UDS_ERR_STATE, 0, "index is not online");
-	status = uds_writer_take_zones(writer);
+	status = uds_writer_take_good_zones(writer, error);
 	if (status != UDS_OK)
 		return status;
 	uds_writer_enter(writer);
@@ -596,7 +613,7 @@ uds_writer_close(uds_writer *writer, bool save, uds_error *error)
 
 	memset(error, 0, sizeof(*error));
 	if (must_write)
-		status = uds_writer_take_zones(writer);
+		status = uds_writer_take_good_zones(writer, error);
 	uds_writer_enter(writer);
 	if (must_write && status == UDS_OK)
 		status = uds_writer_settle(writer, error);

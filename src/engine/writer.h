@@ -27,6 +27,9 @@ struct uds_writer
  * none enters.  UDS_OK or UDS_STOPPED (they were given back).
  */
 UDS_MUST_CHECK uds_status uds_writer_take_zones(uds_writer *writer);
+/* The same, to save or write what is in memory; UDS_ERR_STATE when the index has failed while the
+ * writer waited for them: memory is not trusted then, and the zones were given back. */
+UDS_MUST_CHECK uds_status uds_writer_take_good_zones(uds_writer *writer, uds_error *error);
 void uds_writer_give_zones(uds_writer *writer);
 
 /* Between the two the writer changes the block: a successor does not trust it.  leave passes the

@@ -66,6 +66,16 @@ open_share(const uds_zone *zone)
 
 /* ---- closing ---------------------------------------------------------------------------------- */
 
+static void
+wake_other_zones(uds_index *index, uds_port *port, uint32_t own_zone)
+{
+	for (uint32_t i = 0; i < index->config.zone_count; i++)
+	{
+		if (i != own_zone)
+			uds_port_wake(port, UDS_WORKER_ZONE + i);
+	}
+}
+
 /* Ask all zones to close chapters below wanted. */
 static void
 want_close(uds_index *index, uds_port *port, uint32_t own_zone, uint64_t wanted)
@@ -80,11 +90,7 @@ want_close(uds_index *index, uds_port *port, uint32_t own_zone, uint64_t wanted)
 		                                           memory_order_release,
 		                                           memory_order_relaxed))
 			continue;
-		for (uint32_t i = 0; i < index->config.zone_count; i++)
-		{
-			if (i != own_zone)
-				uds_port_wake(port, UDS_WORKER_ZONE + i);
-		}
+		wake_other_zones(index, port, own_zone);
 		return;
 	}
 }
@@ -564,29 +570,6 @@ execute_request(uds_zone_worker *worker, uds_request *request)
 
 /* ---- worker ----------------------------------------------------------------------------------- */
 
-/* Copy the counters of the volume index to where anybody may read them. */
-static void
-publish_counters(uds_zone_worker *worker)
-{
-	uds_zone_counters *counters = &worker->zone->counters;
-	uds_index_counters own;
-
-	if (worker->index->sparse_cache != NULL)
-		uds_port_mutex_lock(&worker->zone->hook_mutex);
-	uds_volume_index_counters(&worker->index->volume_index, worker->number, &own);
-	if (worker->index->sparse_cache != NULL)
-		uds_port_mutex_unlock(&worker->zone->hook_mutex);
-	atomic_store_explicit(&counters->entries, own.records, memory_order_relaxed);
-	atomic_store_explicit(&counters->collisions, own.collisions, memory_order_relaxed);
-	atomic_store_explicit(&counters->discards, own.discards, memory_order_relaxed);
-	atomic_store_explicit(&counters->expired, own.expired, memory_order_relaxed);
-	atomic_store_explicit(&counters->lost, own.lost, memory_order_relaxed);
-	atomic_store_explicit(&counters->overflows, own.overflows, memory_order_relaxed);
-	atomic_store_explicit(&counters->rebalances, own.rebalances, memory_order_relaxed);
-	atomic_store_explicit(&counters->bytes_used, own.bytes_used, memory_order_relaxed);
-	atomic_store_explicit(&worker->zone->parked, worker->parked, memory_order_relaxed);
-}
-
 static void
 enter(uds_zone_worker *worker)
 {
@@ -598,7 +581,8 @@ enter(uds_zone_worker *worker)
 static uds_status
 leave(uds_zone_worker *worker, uds_status status)
 {
-	publish_counters(worker);
+	uds_block_publish_counters(worker->index, worker->number);
+	atomic_store_explicit(&worker->zone->parked, worker->parked, memory_order_relaxed);
 	uds_search_leave(&worker->searcher);
 	atomic_store_explicit(&worker->zone->inside, 0, memory_order_relaxed);
 	if (status != UDS_ERR_INTERNAL)
@@ -881,16 +865,19 @@ run_waiting(uds_zone_worker *worker, bool *has_progress)
 static bool
 serve_reads(uds_zone_worker *worker)
 {
+	uds_status status = UDS_OK;
 	bool has_progress = false;
 
 	if (atomic_load_explicit(&worker->index->readers_present, memory_order_relaxed) != 0)
 		return false;
-	for (int i = 0; i < SERVES_PER_TURN; i++)
+	for (int i = 0; i < SERVES_PER_TURN && status == UDS_OK; i++)
 	{
-		if (uds_block_serve(worker->index, &worker->searcher.volume) != UDS_OK)
-			break;
-		has_progress = true;
+		status = uds_block_serve(worker->index, &worker->searcher.volume);
+		has_progress = has_progress || status == UDS_OK;
 	}
+	/* A worker that is to stop leaves loads to others, who may sleep and wait for them. */
+	if (status == UDS_STOPPED)
+		wake_other_zones(worker->index, worker->port, worker->number);
 	return has_progress;
 }
 

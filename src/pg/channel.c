@@ -1,5 +1,5 @@
 /*
- * channel.c: the two queues between a session and the worker of one zone.
+ * channel.c: the two queues between a session and the worker of a lane.
  *
  * See channel.h for the states.  All changes of state are exchanges, which are full barriers.
  */
@@ -25,12 +25,12 @@ udspg_channel_read_state(udspg_channel *channel)
 	return (udspg_channel_state) pg_atomic_read_u32(&channel->state);
 }
 
-/* Tell the worker of the zone to look at this slot. */
+/* Tell the worker of the lane to look at this slot. */
 static void
-udspg_channel_notify(uint32 slot, uint32 zone)
+udspg_channel_notify(uint32 slot, uint32 lane)
 {
-	pg_atomic_fetch_or_u64(&udspg_shared_work(zone)[slot / 64], UINT64CONST(1) << (slot % 64));
-	udspg_shared_wake(UDS_WORKER_ZONE + zone);
+	pg_atomic_fetch_or_u64(&udspg_shared_work(lane)[slot / 64], UINT64CONST(1) << (slot % 64));
+	udspg_shared_wake(udspg_shared_lane_worker(lane));
 }
 
 /* Detach both ends, as far as they are attached. */
@@ -59,12 +59,12 @@ udspg_channel_attach(shm_mq *in, shm_mq *out, udspg_channel_ends *ends)
 /* ---- session -------------------------------------------------------------------------------- */
 
 void
-udspg_channel_offer(uint32 slot, uint32 zone, udspg_channel_ends *ends)
+udspg_channel_offer(uint32 slot, uint32 lane, udspg_channel_ends *ends)
 {
-	udspg_channel *channel = udspg_shared_channel(slot, zone);
+	udspg_channel *channel = udspg_shared_channel(slot, lane);
 	Size bytes = udspg_shared_header->ring_bytes;
-	shm_mq *request = shm_mq_create(udspg_shared_ring(slot, zone, false), bytes);
-	shm_mq *reply = shm_mq_create(udspg_shared_ring(slot, zone, true), bytes);
+	shm_mq *request = shm_mq_create(udspg_shared_ring(slot, lane, false), bytes);
+	shm_mq *reply = shm_mq_create(udspg_shared_ring(slot, lane, true), bytes);
 
 	Assert(udspg_channel_read_state(channel) == UDSPG_CHANNEL_EMPTY);
 	shm_mq_set_sender(request, MyProc);
@@ -81,13 +81,13 @@ udspg_channel_offer(uint32 slot, uint32 zone, udspg_channel_ends *ends)
 	}
 	PG_END_TRY();
 	(void) udspg_channel_change(channel, UDSPG_CHANNEL_EMPTY, UDSPG_CHANNEL_OFFERED);
-	udspg_channel_notify(slot, zone);
+	udspg_channel_notify(slot, lane);
 }
 
 void
-udspg_channel_close(uint32 slot, uint32 zone, udspg_channel_ends *ends)
+udspg_channel_close(uint32 slot, uint32 lane, udspg_channel_ends *ends)
 {
-	udspg_channel *channel = udspg_shared_channel(slot, zone);
+	udspg_channel *channel = udspg_shared_channel(slot, lane);
 
 	/* An offer that nobody has taken is withdrawn before its queues go. */
 	if (udspg_channel_change(channel, UDSPG_CHANNEL_OFFERED, UDSPG_CHANNEL_EMPTY))
@@ -97,17 +97,17 @@ udspg_channel_close(uint32 slot, uint32 zone, udspg_channel_ends *ends)
 	}
 	udspg_channel_detach(ends);
 	if (udspg_channel_change(channel, UDSPG_CHANNEL_ATTACHED, UDSPG_CHANNEL_CLOSING))
-		udspg_channel_notify(slot, zone);
+		udspg_channel_notify(slot, lane);
 	else
 		(void) udspg_channel_change(channel, UDSPG_CHANNEL_BROKEN, UDSPG_CHANNEL_EMPTY);
 }
 
 udspg_send_result
-udspg_channel_send(uint32 slot, uint32 zone, udspg_channel_ends *ends, const void *message,
+udspg_channel_send(uint32 slot, uint32 lane, udspg_channel_ends *ends, const void *message,
                    Size bytes)
 {
-	udspg_channel *channel = udspg_shared_channel(slot, zone);
-	udspg_worker_cell *worker = &udspg_shared_header->workers[UDS_WORKER_ZONE + zone];
+	udspg_channel *channel = udspg_shared_channel(slot, lane);
+	udspg_worker_cell *worker = &udspg_shared_header->workers[udspg_shared_lane_worker(lane)];
 	udspg_send_result result;
 
 	/* The exchange is a barrier: either the worker sees the word, or we see that it leaves. */
@@ -126,7 +126,7 @@ udspg_channel_send(uint32 slot, uint32 zone, udspg_channel_ends *ends, const voi
 				break;
 			case SHM_MQ_WOULD_BLOCK:
 				/* The word stays set: a leaving worker goes on to empty the ring. */
-				udspg_channel_notify(slot, zone);
+				udspg_channel_notify(slot, lane);
 				return UDSPG_SEND_AGAIN;
 			default:
 				result = UDSPG_SEND_BROKEN;
@@ -136,18 +136,18 @@ udspg_channel_send(uint32 slot, uint32 zone, udspg_channel_ends *ends, const voi
 	pg_write_barrier();
 	pg_atomic_write_u32(&channel->is_sending, 0);
 	if (result == UDSPG_SEND_DONE)
-		udspg_channel_notify(slot, zone);
+		udspg_channel_notify(slot, lane);
 	return result;
 }
 
-/* ---- zone worker ------------------------------------------------------------------------------ */
+/* ---- worker ----------------------------------------------------------------------------------- */
 
 bool
-udspg_channel_take(uint32 slot, uint32 zone, udspg_channel_ends *ends)
+udspg_channel_take(uint32 slot, uint32 lane, udspg_channel_ends *ends)
 {
-	udspg_channel *channel = udspg_shared_channel(slot, zone);
-	shm_mq *request = udspg_shared_ring(slot, zone, false);
-	shm_mq *reply = udspg_shared_ring(slot, zone, true);
+	udspg_channel *channel = udspg_shared_channel(slot, lane);
+	shm_mq *request = udspg_shared_ring(slot, lane, false);
+	shm_mq *reply = udspg_shared_ring(slot, lane, true);
 
 	if (!udspg_channel_change(channel, UDSPG_CHANNEL_OFFERED, UDSPG_CHANNEL_ATTACHED))
 		return false;
@@ -158,9 +158,9 @@ udspg_channel_take(uint32 slot, uint32 zone, udspg_channel_ends *ends)
 }
 
 void
-udspg_channel_drop(uint32 slot, uint32 zone, udspg_channel_ends *ends)
+udspg_channel_drop(uint32 slot, uint32 lane, udspg_channel_ends *ends)
 {
-	udspg_channel *channel = udspg_shared_channel(slot, zone);
+	udspg_channel *channel = udspg_shared_channel(slot, lane);
 
 	udspg_channel_detach(ends);
 	if (udspg_channel_change(channel, UDSPG_CHANNEL_ATTACHED, UDSPG_CHANNEL_BROKEN))

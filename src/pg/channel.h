@@ -1,5 +1,5 @@
 /*
- * channel.h: the two queues between a session and the worker of one zone.
+ * channel.h: the two queues between a session and the worker of a lane.
  *
  * A queue (shm_mq) lies in main shared memory and is one-shot: its sender and its receiver are set
  * once, and it may only be created anew when both handles are detached.  So a channel has a state:
@@ -9,7 +9,7 @@
  *     └────────────────┴─ close ─ BROKEN <┘
  *
  *   offer, close   by the session
- *   take, drop     by the zone worker; by its successor for what it has left behind
+ *   take, drop     by the worker of the lane; by its successor for what it has left behind
  *
  * Who ends a channel first detaches its own handles and then changes the state; the other one finds
  * CLOSING or BROKEN, detaches and sets EMPTY.
@@ -60,10 +60,10 @@ extern udspg_channel_state udspg_channel_read_state(udspg_channel *channel);
  * Create the queues of an EMPTY channel, attach to them and offer them to the worker.  Allocates
  * in TopMemoryContext and may throw; the channel is EMPTY then.
  */
-extern void udspg_channel_offer(uint32 slot, uint32 zone, udspg_channel_ends *ends);
+extern void udspg_channel_offer(uint32 slot, uint32 lane, udspg_channel_ends *ends);
 
 /* End the channel from the session's side, in any state.  Never waits, never throws. */
-extern void udspg_channel_close(uint32 slot, uint32 zone, udspg_channel_ends *ends);
+extern void udspg_channel_close(uint32 slot, uint32 lane, udspg_channel_ends *ends);
 
 typedef enum udspg_send_result
 {
@@ -74,18 +74,18 @@ typedef enum udspg_send_result
 } udspg_send_result;
 
 /* Send a message and tell the worker.  Never waits. */
-extern udspg_send_result udspg_channel_send(uint32 slot, uint32 zone, udspg_channel_ends *ends,
+extern udspg_send_result udspg_channel_send(uint32 slot, uint32 lane, udspg_channel_ends *ends,
                                             const void *message, Size bytes);
 
-/* ---- zone worker ---- */
+/* ---- worker ---- */
 
 /*
  * Take an OFFERED channel.  False when the session has withdrawn it.  May throw; the channel has
  * to be dropped then.
  */
-extern bool udspg_channel_take(uint32 slot, uint32 zone, udspg_channel_ends *ends);
+extern bool udspg_channel_take(uint32 slot, uint32 lane, udspg_channel_ends *ends);
 
 /* End the channel from the worker's side: a CLOSING one becomes EMPTY, an ATTACHED one BROKEN. */
-extern void udspg_channel_drop(uint32 slot, uint32 zone, udspg_channel_ends *ends);
+extern void udspg_channel_drop(uint32 slot, uint32 lane, udspg_channel_ends *ends);
 
 #endif

@@ -30,6 +30,8 @@ udspg_command_write(udspg_command_kind kind, uint64 *number)
 	{
 		cell->kind = kind;
 		*number = ++cell->requested;
+		if (kind == UDSPG_COMMAND_SUSPEND || kind == UDSPG_COMMAND_HOLD)
+			pg_atomic_write_u32(&cell->interrupts, 1);
 	}
 	LWLockRelease(udspg_shared_header->lock);
 	if (is_free)
@@ -98,6 +100,12 @@ udspg_command_run(udspg_command_kind kind)
 }
 
 bool
+udspg_command_interrupts(void)
+{
+	return pg_atomic_read_u32(&udspg_shared_header->command.interrupts) != 0;
+}
+
+bool
 udspg_command_peek(udspg_command_kind *kind, uint64 *number)
 {
 	udspg_command_cell *cell = &udspg_shared_header->command;
@@ -120,6 +128,7 @@ udspg_command_finish(uint64 number, uds_status status, const uds_error *error)
 	cell->results[number % UDSPG_COMMAND_RESULTS].status = status;
 	cell->results[number % UDSPG_COMMAND_RESULTS].error = *error;
 	cell->finished = number;
+	pg_atomic_write_u32(&cell->interrupts, 0);
 	LWLockRelease(udspg_shared_header->lock);
 	ConditionVariableBroadcast(&cell->ended);
 }

@@ -11,7 +11,11 @@
 typedef enum udspg_command_kind
 {
 	UDSPG_COMMAND_CHECKPOINT = 1,
-	UDSPG_COMMAND_RESET = 2
+	UDSPG_COMMAND_RESET = 2,
+	UDSPG_COMMAND_SUSPEND = 3, /* and save */
+	UDSPG_COMMAND_HOLD = 4,    /* suspend, without a save */
+	UDSPG_COMMAND_RESUME = 5,
+	UDSPG_COMMAND_REBUILD = 6
 } udspg_command_kind;
 
 /*
@@ -25,6 +29,9 @@ extern void udspg_command_run(udspg_command_kind kind);
 
 /* Is a command waiting?  Its kind and number. */
 extern bool udspg_command_peek(udspg_command_kind *kind, uint64 *number);
+
+/* Does a command wait for which a recovery is interrupted?  Cheap. */
+extern bool udspg_command_interrupts(void);
 
 /* Publish the result of command number and wake those who wait for it. */
 extern void udspg_command_finish(uint64 number, uds_status status, const uds_error *error);

@@ -1,8 +1,8 @@
 /*
- * message.h: what goes through the queues between a session and a zone worker.
+ * message.h: what goes through the queues between a session and the worker of a lane.
  *
- * request   header, then count request items        (backend -> zone worker)
- * reply     header, then count reply items          (zone worker -> backend), in the same order
+ * request   header, then count request items        (backend -> worker)
+ * reply     header, then count reply items          (worker -> backend), in the same order
  *
  *   header         batch_id u64 | count u16 | version u16 | reserved u32
  *   request item   operation u8 | flags u8 | reserved u16 | token u32 | name 16 | metadata 16

@@ -63,8 +63,8 @@ udspg_poll_is_crowded(void)
 {
 	udspg_shared *header = udspg_shared_header;
 
-	for (uint32 zone = 0; zone < header->zone_count; zone++)
-		if (pg_atomic_read_u32(&header->workers[UDS_WORKER_ZONE + zone].crowd) >
+	for (uint32 lane = 0; lane < header->lane_count; lane++)
+		if (pg_atomic_read_u32(&header->workers[udspg_shared_lane_worker(lane)].crowd) >
 		    (uint32) header->cpu_count)
 			return true;
 	return false;

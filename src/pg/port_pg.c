@@ -183,6 +183,8 @@ uds_port_should_stop(uds_port *port)
 		udspg_port_absorb_barrier();
 	if (unlikely(port->has_deadline))
 		return udspg_port_deadline_is_over(port) || !PostmasterIsAlive();
+	if (unlikely(port->obeys_commands) && udspg_command_interrupts())
+		return true;
 	return udspg_worker_stop_requested;
 }
 
@@ -648,6 +650,21 @@ uds_port_stamp_is_past(uds_port *port, const uds_stamp *stamp)
 		return mark.lsn <= (entry->end != InvalidXLogRecPtr ? entry->end : GetXLogInsertRecPtr());
 	}
 	return false;
+}
+
+bool
+uds_port_stamp_is_current(uds_port *port, const uds_stamp *stamp)
+{
+	udspg_port_mark mark;
+
+	memcpy(&mark, stamp->bytes, sizeof(mark));
+	return mark.timeline == GetWALInsertionTimeLine();
+}
+
+bool
+uds_port_accepts_stale(uds_port *port)
+{
+	return udspg_accept_stale;
 }
 
 uint64_t

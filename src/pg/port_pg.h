@@ -12,7 +12,8 @@
 struct uds_port
 {
 	uds_worker_id worker;
-	bool has_deadline; /* it stops at the deadline, and not when it is asked to */
+	bool has_deadline;   /* it stops at the deadline, and not when it is asked to */
+	bool obeys_commands; /* it also stops for a command that interrupts */
 	uint64 deadline_ns;
 };
 

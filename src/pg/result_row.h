@@ -13,7 +13,7 @@
 #include "utils/builtins.h"
 #include "utils/timestamp.h"
 
-#define UDSPG_RESULT_COLUMNS_MAX 40
+#define UDSPG_RESULT_COLUMNS_MAX 48
 
 typedef struct udspg_result_row
 {

@@ -1,5 +1,5 @@
 /*
- * session.h: a backend's way to the zones.
+ * session.h: a backend's ends of its lanes.
  *
  * A session slot is claimed at first use and freed at exit.  Requests of one call are distributed
  * over the channels of the zones and take effect, for one name, in their order.

@@ -11,6 +11,7 @@
 
 #include "../engine/index.h"
 
+bool udspg_accept_stale = false;
 char *udspg_directory;
 int udspg_index_structure = UDS_STRUCTURE_BUCKETS;
 int udspg_max_sessions = UDSPG_MAX_SESSIONS_DEFAULT;
@@ -19,6 +20,7 @@ int udspg_page_cache = UDSPG_PAGE_CACHE_DEFAULT;
 int udspg_queue_size = UDSPG_QUEUE_SIZE_DEFAULT;
 int udspg_read_workers = UDSPG_READ_WORKERS_DEFAULT;
 int udspg_shutdown_timeout = UDSPG_SHUTDOWN_TIMEOUT_DEFAULT;
+bool udspg_sparse = false;
 double udspg_spin_time = UDSPG_SPIN_TIME_DEFAULT;
 int udspg_wait_timeout = UDSPG_WAIT_TIMEOUT_DEFAULT;
 int udspg_zones = UDSPG_ZONES_DEFAULT;
@@ -61,6 +63,18 @@ udspg_settings_check_max_sessions(int *value, void **extra, GucSource source)
 void
 udspg_settings_define(void)
 {
+	DefineCustomBoolVariable(
+		"uds.accept_stale",
+		"Opens files of an index that are a copy of another time.",
+		"After a promotion or a recovery to a point in time, files from before it "
+		"may lack what was stored meanwhile.",
+		&udspg_accept_stale,
+		false,
+		PGC_SIGHUP,
+		0,
+		NULL,
+		NULL,
+		NULL);
 	DefineCustomStringVariable("uds.directory",
 	                           "Sets the directory of the index files.",
 	                           "A relative name counts from the data directory.",
@@ -156,6 +170,18 @@ udspg_settings_define(void)
 		UDSPG_SHUTDOWN_TIMEOUT_MAX,
 		PGC_SIGHUP,
 		GUC_UNIT_S,
+		NULL,
+		NULL,
+		NULL);
+	DefineCustomBoolVariable(
+		"uds.sparse",
+		"Remembers ten times the window in the same memory.",
+		"Of old fingerprints only one in 32 is in memory; it leads to those that "
+		"were posted with it.  With several zones one more worker is needed.",
+		&udspg_sparse,
+		false,
+		PGC_POSTMASTER,
+		0,
 		NULL,
 		NULL,
 		NULL);

@@ -39,6 +39,7 @@
 #define UDSPG_ZONES_DEFAULT 1 /* the limits are the engine's */
 #define UDSPG_ZONES_MIN     1
 
+extern bool udspg_accept_stale;
 extern char *udspg_directory;
 extern int udspg_index_structure; /* uds_index_structure */
 extern int udspg_max_sessions;
@@ -47,9 +48,17 @@ extern int udspg_page_cache; /* kB */
 extern int udspg_queue_size; /* kB, of a session in one direction */
 extern int udspg_read_workers;
 extern int udspg_shutdown_timeout; /* s */
-extern double udspg_spin_time;     /* ms */
-extern int udspg_wait_timeout;     /* ms, 0 = none */
+extern bool udspg_sparse;
+extern double udspg_spin_time; /* ms */
+extern int udspg_wait_timeout; /* ms, 0 = none */
 extern int udspg_zones;
+
+/* Do they ask for a triage worker?  A sparse index with several zones has one. */
+static inline bool
+udspg_settings_want_triage(void)
+{
+	return udspg_sparse && udspg_zones > 1;
+}
 
 /* Define them all.  Only from _PG_init, while shared_preload_libraries are processed. */
 extern void udspg_settings_define(void);

@@ -120,7 +120,7 @@ memory_fits(uint32 memory, const server_room *room, const char **limit)
 	if (uds_config_init(&config,
 	                    memory,
 	                    udspg_index_structure,
-	                    false,
+	                    udspg_sparse,
 	                    udspg_zones,
 	                    (uint64) udspg_page_cache * 1024,
 	                    NULL) != UDS_OK ||
@@ -178,18 +178,21 @@ put_item(ReturnSetInfo *result, const char *item, uint64 value, const char *unit
 }
 
 static void
-put_memory(ReturnSetInfo *result, const needs *needs, const server_room *room)
+put_memory(ReturnSetInfo *result, const uds_config *config, const needs *needs,
+           const server_room *room)
 {
 	const uds_sizes *sizes = &needs->sizes;
+	uint32 sparse_chapters = config->geometry.sparse_chapters;
 
 	put_item(result,
 	         "window",
 	         sizes->window,
 	         "records",
 	         true,
-	         psprintf(UINT64_FORMAT " chapters of " UINT64_FORMAT " records",
+	         psprintf(UINT64_FORMAT " chapters of " UINT64_FORMAT " records%s",
 	                  sizes->chapters,
-	                  sizes->records_per_chapter));
+	                  sizes->records_per_chapter,
+	                  sparse_chapters > 0 ? psprintf(", %u of them sparse", sparse_chapters) : ""));
 	put_item(result,
 	         "index_memory",
 	         sizes->index_memory,
@@ -254,9 +257,10 @@ put_workers(ReturnSetInfo *result)
 	         needed,
 	         "processes",
 	         running == needed || (!should_run && needed <= max_worker_processes),
-	         psprintf("chapter writer, zones (%d) and readers (%d); %d run now; "
+	         psprintf("chapter writer, zones (%d)%s and readers (%d); %d run now; "
 	                  "max_worker_processes = %d",
 	                  udspg_zones,
+	                  udspg_settings_want_triage() ? ", triage" : "",
 	                  udspg_read_workers,
 	                  running,
 	                  max_worker_processes));
@@ -286,7 +290,7 @@ udspg_settings_check(PG_FUNCTION_ARGS)
 	config = udspg_config();
 	if (config != NULL && find_needs(config, &needs))
 	{
-		put_memory(result, &needs, &room);
+		put_memory(result, config, &needs, &room);
 		put_disk(result, &needs, &room);
 	}
 	put_workers(result);

@@ -23,7 +23,7 @@
 
 #define UDSPG_TRANCHE_NAME "uds"
 
-/* A zone's ring has at least this size. */
+/* A lane's ring has at least this size. */
 #define UDSPG_RING_BYTES_MIN (8 * 1024)
 
 /* More than the header of an shm_mq takes from its ring. */
@@ -83,9 +83,10 @@ udspg_shared_plan_queues(void)
 	Size start = plan.total_bytes;
 
 	header->zone_count = header->config.zone_count;
+	header->lane_count = header->zone_count + (udspg_settings_want_triage() ? 1 : 0);
 	header->slot_count = udspg_max_sessions < 0 ? MaxBackends : udspg_max_sessions;
 	header->bitmap_words = (header->slot_count + 63) / 64;
-	/* Bitmaps of different zones do not share a cache line. */
+	/* Bitmaps of different lanes do not share a cache line. */
 	header->bitmap_words = TYPEALIGN(PG_CACHE_LINE_SIZE / sizeof(uint64), header->bitmap_words);
 	header->ring_bytes =
 		TYPEALIGN_DOWN(PG_CACHE_LINE_SIZE, (Size) udspg_queue_size * 1024 / header->zone_count);
@@ -97,9 +98,9 @@ udspg_shared_plan_queues(void)
 		(quarter - sizeof(Size) - sizeof(udspg_message_header)) / sizeof(udspg_request_item);
 	header->batch_max = Min(header->batch_max, UDS_BATCH_MAX);
 
-	channels = mul_size(header->slot_count, header->zone_count);
+	channels = mul_size(header->slot_count, header->lane_count);
 	plan.work_offset = udspg_shared_plan_add(
-		mul_size(header->zone_count, header->bitmap_words * sizeof(pg_atomic_uint64)));
+		mul_size(header->lane_count, header->bitmap_words * sizeof(pg_atomic_uint64)));
 	plan.slots_offset = udspg_shared_plan_add(mul_size(header->slot_count, sizeof(udspg_slot)));
 	plan.channels_offset = udspg_shared_plan_add(mul_size(channels, sizeof(udspg_channel)));
 	plan.prefix_bytes = plan.total_bytes;
@@ -122,7 +123,7 @@ udspg_shared_plan_block(void)
 	status = uds_config_init(&header->config,
 	                         udspg_memory,
 	                         (uds_index_structure) udspg_index_structure,
-	                         false,
+	                         udspg_sparse,
 	                         udspg_zones,
 	                         (uint64) udspg_page_cache * 1024,
 	                         &error);
@@ -134,10 +135,11 @@ udspg_shared_plan_block(void)
 		if (error.message[0] == '\0')
 			snprintf(error.message,
 			         sizeof(error.message),
-			         "uds.memory = %d MB is too much for uds.index = %s with %d zones",
+			         "uds.memory = %d MB is too much for uds.index = %s with %d zones%s",
 			         udspg_memory,
 			         udspg_index_structure == UDS_STRUCTURE_LISTS ? "lists" : "buckets",
-			         udspg_zones);
+			         udspg_zones,
+			         udspg_sparse ? " and uds.sparse" : "");
 		udspg_shared_plan_offline(error.hint, "%s", error.message);
 		return;
 	}
@@ -196,6 +198,7 @@ udspg_shared_initialize(udspg_shared *header)
 	header->started_at = GetCurrentTimestamp();
 	pg_atomic_init_u32(&header->runnable, 0);
 	ConditionVariableInit(&header->changed);
+	pg_atomic_init_u32(&header->command.interrupts, 0);
 	ConditionVariableInit(&header->command.ended);
 	if (!header->has_block)
 	{
@@ -353,7 +356,7 @@ udspg_worker_pid(uds_worker_id worker)
 int
 udspg_workers_wanted(void)
 {
-	return 1 + udspg_zones + udspg_read_workers;
+	return 1 + udspg_zones + udspg_read_workers + (udspg_settings_want_triage() ? 1 : 0);
 }
 
 int
@@ -387,6 +390,7 @@ udspg_slot_describe(uint32 number, udspg_slot_info *info)
 	udspg_slot *slot = udspg_shared_slot(number);
 
 	info->pid = (int) pg_atomic_read_u32(&slot->pid);
+	pg_read_barrier();
 	info->in_flight = pg_atomic_read_u32(&slot->in_flight);
 	info->requests = pg_atomic_read_u64(&slot->requests);
 	info->waits = pg_atomic_read_u64(&slot->waits);
@@ -402,24 +406,42 @@ udspg_shared_slot(uint32 slot)
 }
 
 udspg_channel *
-udspg_shared_channel(uint32 slot, uint32 zone)
+udspg_shared_channel(uint32 slot, uint32 lane)
 {
-	Assert(slot < udspg_shared_header->slot_count && zone < udspg_shared_header->zone_count);
-	return &udspg_shared_header->channels[(Size) slot * udspg_shared_header->zone_count + zone];
+	Assert(slot < udspg_shared_header->slot_count && lane < udspg_shared_header->lane_count);
+	return &udspg_shared_header->channels[(Size) slot * udspg_shared_header->lane_count + lane];
 }
 
 void *
-udspg_shared_ring(uint32 slot, uint32 zone, bool is_reply)
+udspg_shared_ring(uint32 slot, uint32 lane, bool is_reply)
 {
-	Size number = ((Size) slot * udspg_shared_header->zone_count + zone) * 2 + (is_reply ? 1 : 0);
+	Size number = ((Size) slot * udspg_shared_header->lane_count + lane) * 2 + (is_reply ? 1 : 0);
 
 	return udspg_shared_header->rings + number * udspg_shared_header->ring_bytes;
 }
 
-pg_atomic_uint64 *
-udspg_shared_work(uint32 zone)
+bool
+udspg_shared_has_triage(void)
 {
-	return udspg_shared_header->work + (Size) zone * udspg_shared_header->bitmap_words;
+	return udspg_shared_header->lane_count > udspg_shared_header->zone_count;
+}
+
+uint32
+udspg_shared_triage_lane(void)
+{
+	return udspg_shared_header->zone_count;
+}
+
+uds_worker_id
+udspg_shared_lane_worker(uint32 lane)
+{
+	return lane < udspg_shared_header->zone_count ? UDS_WORKER_ZONE + lane : UDS_WORKER_TRIAGE;
+}
+
+pg_atomic_uint64 *
+udspg_shared_work(uint32 lane)
+{
+	return udspg_shared_header->work + (Size) lane * udspg_shared_header->bitmap_words;
 }
 
 void

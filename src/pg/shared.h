@@ -29,16 +29,19 @@
 /* Numbers of workers are uds_worker_id. */
 #define UDSPG_WORKERS_MAX UDS_WORKER_COUNT
 
+/* The zones' and that of the triage worker. */
+#define UDSPG_LANES_MAX (UDS_ZONES_MAX + 1)
+
 /* A worker as others see it. */
 typedef struct udspg_worker_cell
 {
 	pg_atomic_uint32 pid;        /* atomic: 0 = not running; by the worker itself */
 	pg_atomic_uint32 proc;       /* atomic: its number among the PGPROCs + 1, 0 = not running */
-	pg_atomic_uint32 is_leaving; /* atomic: a zone worker that takes no more requests; set by it,
-	                              * cleared by its successor */
+	pg_atomic_uint32 is_leaving; /* atomic: a worker of a lane that takes no more requests; set by
+	                              * it, cleared by its successor */
 	pg_atomic_uint32 starts;     /* atomic: how often it was started since the server's start */
-	pg_atomic_uint32
-		crowd; /* atomic: a zone worker's, sessions that its latest messages are from */
+	pg_atomic_uint32 crowd;      /* atomic: a worker of a lane's, sessions that its latest messages
+	                              * are from */
 } udspg_worker_cell;
 
 /* Results of the latest commands are kept so that a caller finds its own. */
@@ -56,10 +59,21 @@ typedef struct udspg_command_cell
 		uds_error error;
 	} results[UDSPG_COMMAND_RESULTS]; /* of command n at n % UDSPG_COMMAND_RESULTS */
 
-	ConditionVariable ended; /* broadcast when finished grows */
+	pg_atomic_uint32 interrupts; /* atomic: the latest command interrupts a recovery */
+	ConditionVariable ended;     /* broadcast when finished grows */
 } udspg_command_cell;
 
-/* One session; its channels are udspg_shared_channel(slot, zone). */
+/* How far a session is that verifies the volume: for uds_progress. */
+typedef struct udspg_watch
+{
+	pg_atomic_uint32 pid;   /* atomic: 0 = free; by the session */
+	pg_atomic_uint64 done;  /* atomic: statistics */
+	pg_atomic_uint64 total; /* atomic: statistics */
+} udspg_watch;
+
+#define UDSPG_WATCHES 4 /* more sessions are not shown */
+
+/* One session; its channels are udspg_shared_channel(slot, lane). */
 typedef struct udspg_slot
 {
 	pg_atomic_uint32 pid; /* atomic: 0 = free; claimed under udspg_shared.lock */
@@ -79,7 +93,8 @@ typedef struct udspg_shared
 	bool has_block;
 	uint32 slot_count;
 	uint32 zone_count;
-	uint32 bitmap_words; /* per zone */
+	uint32 lane_count;   /* zones, and one with a triage worker: see lane.h */
+	uint32 bitmap_words; /* per lane */
 	Size ring_bytes;     /* of one direction of a channel */
 	uint32 batch_max;    /* items of a message */
 	Size queue_bytes;    /* of slots, channels and rings, all together */
@@ -88,10 +103,10 @@ typedef struct udspg_shared
 	TimestampTz started_at; /* when this memory was created: counters begin then */
 	uds_config config;      /* undefined when it is wrong */
 	bool config_is_valid;
-	pg_atomic_uint64 *work; /* of zone 0, then of the others */
+	pg_atomic_uint64 *work; /* of lane 0, then of the others */
 	udspg_slot *slots;
-	udspg_channel *channels; /* [slot][zone] */
-	char *rings;             /* [slot][zone][request, reply] */
+	udspg_channel *channels; /* [slot][lane] */
+	char *rings;             /* [slot][lane][request, reply] */
 	uds_index *block;        /* NULL when there is none */
 
 	/* Why the index is offline though the block does not say so; empty = it is not. */
@@ -111,6 +126,7 @@ typedef struct udspg_shared
 
 	udspg_worker_cell workers[UDSPG_WORKERS_MAX];
 	udspg_command_cell command;
+	udspg_watch watches[UDSPG_WATCHES];
 } udspg_shared;
 
 /* NULL unless the library was preloaded. */
@@ -168,11 +184,18 @@ extern void udspg_slot_describe(uint32 number, udspg_slot_info *info);
 /* ---- for the rest of the glue ------------------------------------------------------------------ */
 
 extern udspg_slot *udspg_shared_slot(uint32 slot);
-extern udspg_channel *udspg_shared_channel(uint32 slot, uint32 zone);
-extern void *udspg_shared_ring(uint32 slot, uint32 zone, bool is_reply);
+extern udspg_channel *udspg_shared_channel(uint32 slot, uint32 lane);
+extern void *udspg_shared_ring(uint32 slot, uint32 lane, bool is_reply);
 
-/* Bitmap of the slots whose channel needs the worker of this zone. */
-extern pg_atomic_uint64 *udspg_shared_work(uint32 zone);
+/* Is there a triage worker, and which lane leads to it? */
+extern bool udspg_shared_has_triage(void);
+extern uint32 udspg_shared_triage_lane(void);
+
+/* The worker that a lane leads to. */
+extern uds_worker_id udspg_shared_lane_worker(uint32 lane);
+
+/* Bitmap of the slots whose channel needs the worker of this lane. */
+extern pg_atomic_uint64 *udspg_shared_work(uint32 lane);
 
 /* Wake a worker if it runs.  Never blocks, never throws. */
 extern void udspg_shared_wake(uds_worker_id worker);

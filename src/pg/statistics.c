@@ -1,5 +1,5 @@
 /*
- * statistics.c: what uds_stats and uds_zones show.
+ * statistics.c: what uds_stats, uds_zones and uds_sessions show.
  *
  * They answer in every state, without waiting: numbers are read from shared memory one by one, not
  * as a snapshot, and are NULL while there is no block that could hold them.
@@ -17,6 +17,7 @@
 
 PG_FUNCTION_INFO_V1(udspg_stats);
 PG_FUNCTION_INFO_V1(udspg_zone_stats);
+PG_FUNCTION_INFO_V1(udspg_session_stats);
 PG_FUNCTION_INFO_V1(udspg_stats_reset);
 
 /* Microseconds since 1970, 0 = never, to PostgreSQL's time. */
@@ -93,6 +94,10 @@ udspg_stats(PG_FUNCTION_ARGS)
 	udspg_result_row_put_count(&row, statistics.cache_misses, is_known);
 	udspg_result_row_put_count(&row, statistics.page_reads, is_known);
 	udspg_result_row_put_count(&row, statistics.bad_pages, is_known);
+	udspg_result_row_put_count(&row, statistics.sparse_chapters, is_known);
+	udspg_result_row_put_count(&row, statistics.sparse_loads, is_known);
+	udspg_result_row_put_count(&row, statistics.sparse_failures, is_known);
+	udspg_result_row_put_count(&row, statistics.sparse_drops, is_known);
 	udspg_result_row_put_time(&row, from_wall_clock(statistics.last_checkpoint));
 	udspg_result_row_put_time(&row, from_wall_clock(statistics.opened_at));
 	udspg_result_row_put_count(&row, statistics.generation, is_known);
@@ -144,6 +149,34 @@ udspg_zone_stats(PG_FUNCTION_ARGS)
 		udspg_result_row_put_count(&row, statistics.parked, is_known);
 		udspg_result_row_put_count(&row, statistics.rebalances, is_known);
 		udspg_result_row_put(&row, IntervalPGetDatum(&pause), !is_known);
+
+		udspg_result_row_check(&row, result->setDesc);
+		tuplestore_putvalues(result->setResult, result->setDesc, row.values, row.nulls);
+	}
+	return (Datum) 0;
+}
+
+/* uds_sessions() returns a row per session slot that is claimed */
+Datum
+udspg_session_stats(PG_FUNCTION_ARGS)
+{
+	ReturnSetInfo *result = (ReturnSetInfo *) fcinfo->resultinfo;
+
+	udspg_require_loaded();
+	InitMaterializedSRF(fcinfo, 0);
+	for (uint32 slot = 0; slot < udspg_slot_count(); slot++)
+	{
+		udspg_result_row row = { .count = 0 };
+		udspg_slot_info info;
+
+		udspg_slot_describe(slot, &info);
+		if (info.pid == 0)
+			continue;
+		udspg_result_row_put(&row, Int32GetDatum((int32) slot), false);
+		udspg_result_row_put(&row, Int32GetDatum(info.pid), false);
+		udspg_result_row_put_count(&row, info.in_flight, true);
+		udspg_result_row_put_count(&row, info.requests, true);
+		udspg_result_row_put_count(&row, info.waits, true);
 
 		udspg_result_row_check(&row, result->setDesc);
 		tuplestore_putvalues(result->setResult, result->setDesc, row.values, row.nulls);

@@ -72,6 +72,8 @@ udspg_worker_register_all(void)
 	udspg_worker_register("uds chapter writer", "udspg_writer_worker_main", 0);
 	udspg_worker_register_numbered("zone", "udspg_zone_worker_main", udspg_zones);
 	udspg_worker_register_numbered("reader", "udspg_reader_worker_main", udspg_read_workers);
+	if (udspg_settings_want_triage())
+		udspg_worker_register("uds triage", "udspg_triage_worker_main", 0);
 }
 
 /* ---- start and exit --------------------------------------------------------------------------- */

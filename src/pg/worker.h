@@ -16,7 +16,7 @@
 /* SIGTERM has come. */
 extern volatile sig_atomic_t udspg_worker_stop_requested;
 
-/* Register the chapter writer, the zone workers and the readers.  From _PG_init only. */
+/* Register all workers that the settings ask for.  From _PG_init only. */
 extern void udspg_worker_register_all(void);
 
 /*
@@ -46,5 +46,6 @@ extern bool udspg_worker_server_is_stopping(void);
 extern PGDLLEXPORT void udspg_writer_worker_main(Datum argument);
 extern PGDLLEXPORT void udspg_zone_worker_main(Datum argument);
 extern PGDLLEXPORT void udspg_reader_worker_main(Datum argument);
+extern PGDLLEXPORT void udspg_triage_worker_main(Datum argument);
 
 #endif

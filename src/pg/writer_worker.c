@@ -87,11 +87,13 @@ udspg_writer_worker_gather(void)
 			         running,
 			         wanted,
 			         max_worker_processes + wanted - running);
-			snprintf(
-				hint,
-				sizeof(hint),
-				"The chapter writer and each of \"uds.zones\" and \"uds.read_workers\" need one, "
-				"beside those of other extensions.");
+			snprintf(hint,
+			         sizeof(hint),
+			         "The chapter writer%s and each of \"uds.zones\" and \"uds.read_workers\" need "
+			         "one, beside those of other extensions.",
+			         udspg_settings_want_triage()
+			             ? ", the triage worker of \"uds.sparse\" with several zones,"
+			             : "");
 			udspg_shared_set_offline(reason, hint);
 			ereport(WARNING,
 			        errcode(ERRCODE_CONFIGURATION_LIMIT_EXCEEDED),
@@ -106,12 +108,15 @@ udspg_writer_worker_gather(void)
 		udspg_shared_set_offline(NULL, NULL);
 }
 
-/* Open the index, or take it over from a predecessor. */
+/* Open the index, or take it over from a predecessor; perhaps a command interrupts that. */
 static void
 udspg_writer_worker_open(void)
 {
 	uds_error error;
 	uds_status status;
+
+	if (writer.writer != NULL)
+		uds_writer_detach(writer.writer);
 
 	memset(&error, 0, sizeof(error));
 	udspg_worker_report_activity("recovering");
@@ -124,11 +129,20 @@ udspg_writer_worker_open(void)
 	                         &error);
 	RESUME_INTERRUPTS();
 	if (status == UDS_STOPPED)
-		proc_exit(1);
+		return;
 	udspg_shared_set_hint(uds_status_is_error(status) ? error.hint : NULL);
 	udspg_writer_worker_announce();
 	if (uds_status_is_error(status))
 		udspg_report(WARNING, status, &error);
+}
+
+/* Was the recovery interrupted?  Outside of the engine, the index recovers no more. */
+static bool
+udspg_writer_worker_is_unopened(void)
+{
+	uds_state state = uds_index_state(udspg_index());
+
+	return state == UDS_STATE_NONE || state == UDS_STATE_RECOVERING;
 }
 
 /* ---- loop --------------------------------------------------------------------------------------- */
@@ -147,6 +161,7 @@ udspg_writer_worker_run_command(void)
 
 	memset(&error, 0, sizeof(error));
 	HOLD_INTERRUPTS();
+	writer.port.obeys_commands = false;
 	switch (kind)
 	{
 		case UDSPG_COMMAND_CHECKPOINT:
@@ -157,7 +172,21 @@ udspg_writer_worker_run_command(void)
 			udspg_worker_report_activity("resetting the index");
 			status = uds_writer_reset(writer.writer, &error);
 			break;
+		case UDSPG_COMMAND_SUSPEND:
+		case UDSPG_COMMAND_HOLD:
+			udspg_worker_report_activity("suspending the index");
+			status = uds_writer_suspend(writer.writer, kind == UDSPG_COMMAND_SUSPEND, &error);
+			break;
+		case UDSPG_COMMAND_RESUME:
+			udspg_worker_report_activity("resuming the index");
+			status = uds_writer_resume(writer.writer, &error);
+			break;
+		case UDSPG_COMMAND_REBUILD:
+			udspg_worker_report_activity("rebuilding the index");
+			status = uds_writer_rebuild(writer.writer, &error);
+			break;
 	}
+	writer.port.obeys_commands = true;
 	RESUME_INTERRUPTS();
 	udspg_writer_worker_announce();
 	if (status == UDS_STOPPED)
@@ -249,6 +278,7 @@ udspg_writer_worker_main(Datum argument)
 	/* A block that a predecessor has left online goes on, whether a zone worker is away or not. */
 	if (uds_index_state(udspg_index()) == UDS_STATE_NONE)
 		udspg_writer_worker_gather();
+	writer.port.obeys_commands = true;
 	udspg_writer_worker_open();
 
 	for (;;)
@@ -256,6 +286,12 @@ udspg_writer_worker_main(Datum argument)
 		udspg_worker_process_interrupts();
 		if (udspg_worker_stop_requested)
 			udspg_writer_worker_stop();
+		/* A command has interrupted it: that command comes first. */
+		if (udspg_writer_worker_is_unopened() && !udspg_writer_worker_run_command())
+		{
+			udspg_writer_worker_open();
+			continue;
+		}
 		if (udspg_writer_worker_do_work() || udspg_writer_worker_run_command())
 			continue;
 		udspg_worker_report_activity(NULL);

@@ -42,13 +42,21 @@ SELECT set_eq('SELECT signature FROM owned_function', ARRAY[
 	'uds_request_many(uds_operation,bytea[],bytea[])',
 	'uds_stats()',
 	'uds_zones()',
+	'uds_sessions()',
+	'uds_chapters()',
+	'uds_progress()',
 	'uds_settings_check()',
 	'uds_stats_reset()',
 	'uds_checkpoint()',
+	'uds_suspend(boolean)',
+	'uds_resume()',
+	'uds_rebuild()',
+	'uds_verify()',
 	'uds_flush()',
 	'uds_reset()'
 ], 'functions');
-SELECT set_eq('SELECT relname::text FROM owned_view', ARRAY['uds_stats', 'uds_zones'], 'relations');
+SELECT set_eq('SELECT relname::text FROM owned_view', ARRAY['uds_stats', 'uds_zones', 'uds_sessions', 'uds_chapters', 'uds_progress'],
+	'relations');
 SELECT set_eq($$SELECT objid::regtype::text FROM owned WHERE classid = 'pg_type'::regclass$$,
 	ARRAY['uds_operation', 'uds_region'], 'types');
 SELECT is_empty($$SELECT classid::regclass, objid FROM owned
@@ -85,6 +93,10 @@ INSERT INTO expected VALUES
 	 'TABLE(item text, value bigint, unit text, size text, fits boolean, note text)'),
 	('uds_stats_reset()', '', 'void'),
 	('uds_checkpoint()', '', 'void'),
+	('uds_suspend(boolean)', 'save boolean DEFAULT true', 'void'),
+	('uds_resume()', '', 'void'),
+	('uds_rebuild()', '', 'void'),
+	('uds_verify()', '', 'TABLE(chapter bigint, place integer, page integer, problem text)'),
 	('uds_flush()', '', 'void'),
 	('uds_reset()', '', 'void');
 SELECT is(pg_get_function_arguments(signature::regprocedure), arguments, signature || ' arguments') FROM expected;
@@ -99,15 +111,15 @@ SELECT is(provolatile, 'v', signature || ' is volatile') FROM owned_function;
 SELECT ok(NOT prosecdef, signature || ' is security invoker') FROM owned_function;
 SELECT ok(NOT proleakproof, signature || ' is not leakproof') FROM owned_function;
 SELECT is(proparallel::text,
-          CASE WHEN proname IN ('uds_stats', 'uds_zones', 'uds_settings_check') THEN 's' ELSE 'r' END,
+          CASE WHEN proname IN ('uds_stats', 'uds_zones', 'uds_sessions', 'uds_chapters', 'uds_progress', 'uds_settings_check') THEN 's' ELSE 'r' END,
           signature || ' parallel label') FROM owned_function;
 SELECT is(procost,
-          CASE WHEN proname IN ('uds_stats', 'uds_zones', 'uds_settings_check', 'uds_stats_reset') THEN 1 ELSE 10000 END::real,
+          CASE WHEN proname IN ('uds_stats', 'uds_zones', 'uds_sessions', 'uds_chapters', 'uds_progress', 'uds_settings_check', 'uds_stats_reset') THEN 1 ELSE 10000 END::real,
           signature || ' cost') FROM owned_function;
 -- those that take metadata are called with NULL, which means 16 zero bytes
 SELECT is(proisstrict, NOT coalesce('metadata' = ANY (proargnames[1:pronargs]), false), signature || ' strictness')
 	FROM owned_function;
-SELECT is(proretset, proname IN ('uds_request_many', 'uds_zones', 'uds_settings_check'), signature || ' set')
+SELECT is(proretset, proname IN ('uds_request_many', 'uds_zones', 'uds_sessions', 'uds_chapters', 'uds_progress', 'uds_settings_check', 'uds_verify'), signature || ' set')
 	FROM owned_function;
 SELECT ok(pronargs = 0 OR cardinality(array_remove(proargnames[1:pronargs], '')) = pronargs, signature || ' arguments have names')
 	FROM owned_function;
@@ -132,7 +144,7 @@ CREATE ROLE uds_pgtap_monitor IN ROLE pg_monitor;
 SELECT ok(NOT has_function_privilege('uds_pgtap_nobody', oid, 'EXECUTE'), signature || ' is not for PUBLIC') FROM owned_function;
 SELECT ok(NOT has_table_privilege('uds_pgtap_nobody', oid, 'SELECT'), relname || ' is not for PUBLIC') FROM owned_view;
 SELECT is(has_function_privilege('uds_pgtap_monitor', oid, 'EXECUTE'),
-          proname IN ('uds_stats', 'uds_zones', 'uds_settings_check'), signature || ' for pg_monitor') FROM owned_function;
+          proname IN ('uds_stats', 'uds_zones', 'uds_sessions', 'uds_chapters', 'uds_progress', 'uds_settings_check'), signature || ' for pg_monitor') FROM owned_function;
 SELECT ok(has_table_privilege('uds_pgtap_monitor', oid, 'SELECT'), relname || ' for pg_monitor') FROM owned_view;
 SELECT ok(NOT has_table_privilege('uds_pgtap_monitor', oid, 'INSERT, UPDATE, DELETE, TRUNCATE'), relname || ' is only read')
 	FROM owned_view;
@@ -147,15 +159,28 @@ SELECT columns_are('uds_stats', ARRAY['state', 'reason', 'entries_indexed', 'tom
 	'dense_posts_found', 'sparse_posts_found', 'updates_found', 'updates_not_found', 'queries_found',
 	'queries_not_found', 'deletions_found', 'deletions_not_found', 'requests', 'window_size', 'oldest_chapter',
 	'newest_chapter', 'index_memory', 'cache_memory', 'queue_memory', 'volume_bytes', 'cache_hits', 'cache_misses',
-	'page_reads', 'bad_pages', 'last_checkpoint', 'last_recovery', 'generation', 'timeline', 'started_at', 'stats_reset']);
+	'page_reads', 'bad_pages', 'sparse_chapters_cached', 'sparse_loads', 'sparse_load_failures', 'sparse_load_drops',
+	'last_checkpoint', 'last_recovery', 'generation', 'timeline', 'started_at', 'stats_reset']);
 SELECT columns_are('uds_zones', ARRAY['zone', 'pid', 'records', 'chapter', 'open_records', 'open_capacity',
 	'is_full', 'requests', 'parked', 'rebalances', 'longest_pause']);
+SELECT columns_are('uds_sessions', ARRAY['slot', 'pid', 'in_flight', 'requests', 'waits']);
 SELECT col_type_is('uds_stats', attname, CASE
 	WHEN attname IN ('state', 'reason') THEN 'text'
 	WHEN attname IN ('last_checkpoint', 'last_recovery', 'started_at', 'stats_reset') THEN 'timestamp with time zone'
 	WHEN attname = 'timeline' THEN 'integer'
 	ELSE 'bigint' END, 'uds_stats.' || attname || ' type')
 	FROM pg_attribute WHERE attrelid = 'uds_stats'::regclass AND attnum > 0;
+SELECT col_type_is('uds_zones', attname, CASE
+	WHEN attname IN ('zone', 'pid') THEN 'integer'
+	WHEN attname = 'is_full' THEN 'boolean'
+	WHEN attname = 'longest_pause' THEN 'interval'
+	ELSE 'bigint' END, 'uds_zones.' || attname || ' type')
+	FROM pg_attribute WHERE attrelid = 'uds_zones'::regclass AND attnum > 0;
+SELECT col_type_is('uds_sessions', attname, CASE WHEN attname IN ('slot', 'pid') THEN 'integer' ELSE 'bigint' END,
+		'uds_sessions.' || attname || ' type')
+	FROM pg_attribute WHERE attrelid = 'uds_sessions'::regclass AND attnum > 0;
+SELECT columns_are('uds_chapters', ARRAY['chapter', 'place', 'generation', 'records', 'tombstones', 'sparse']);
+SELECT columns_are('uds_progress', ARRAY['pid', 'phase', 'unit', 'done', 'total']);
 SELECT results_eq('SELECT * FROM uds_stats() WHERE false', 'SELECT * FROM uds_stats WHERE false', 'view and function');
 SELECT results_eq('SELECT count(*) FROM uds_stats', 'SELECT 1::bigint', 'one row');
 

@@ -481,6 +481,21 @@ uds_port_stamp_is_past(uds_port *port, const uds_stamp *stamp)
 	return value[0] <= port->host->timeline && value[1] < atomic_load(&port->host->history);
 }
 
+bool
+uds_port_stamp_is_current(uds_port *port, const uds_stamp *stamp)
+{
+	uint64_t value[2];
+
+	memcpy(value, stamp->bytes, sizeof(value));
+	return value[0] == port->host->timeline;
+}
+
+bool
+uds_port_accepts_stale(uds_port *port)
+{
+	return port->host->accepts_stale;
+}
+
 uint64_t
 uds_port_system_identifier(uds_port *port)
 {

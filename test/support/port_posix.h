@@ -36,6 +36,7 @@ typedef struct posix_host
 	posix_worker workers[POSIX_WORKERS_MAX];
 	_Atomic uint64_t history; /* position of the stamps: grows with every stamp taken */
 	uint64_t timeline;
+	bool accepts_stale; /* files of an earlier timeline are opened */
 	uint64_t system_identifier;
 	int random_seed; /* != 0: uds_port_random is reproducible */
 	_Atomic uint64_t random_state;

@@ -504,6 +504,19 @@ uds_port_stamp_is_past(uds_port *port, const uds_stamp *stamp)
 	return value[0] == 1 && value[1] < port->sim->own->stamp;
 }
 
+bool
+uds_port_stamp_is_current(uds_port *port, const uds_stamp *stamp)
+{
+	return uds_port_stamp_is_past(port, stamp);
+}
+
+bool
+uds_port_accepts_stale(uds_port *port)
+{
+	(void) port;
+	return false;
+}
+
 uint64_t
 uds_port_system_identifier(uds_port *port)
 {

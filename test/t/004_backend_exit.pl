@@ -45,6 +45,9 @@ for my $try (1 .. 4)
 	$session->{stderr} = '';
 }
 $session->query('RESET statement_timeout');
+is( $node->safe_psql('postgres',
+		"SELECT in_flight, requests, waits > 0 FROM uds_sessions WHERE pid = $pid"),
+	'2|3|t', 'uds_sessions shows what cancelled statements have left in flight');
 $session->query_until(qr/started/,
 	"\\echo started\nSELECT post_range('cancelled', 1, 3000);\n");
 $node->poll_query_until('postgres', sprintf($is_waiting, $pid));
@@ -62,6 +65,8 @@ $session->query("RESET uds.wait_timeout");
 kill 'CONT', $zone;
 
 is($session->query_safe($wrong_answers), 0, '1000 right answers follow in the same session');
+is($session->query_safe('SELECT in_flight FROM uds_sessions WHERE pid = pg_backend_pid()'),
+	0, 'nothing is in flight then');
 is($session->query_safe("SELECT post_range('later', 1, 3000)"), 0, 'and batches of new digests');
 is($session->query_safe("SELECT post_range('later', 1, 3000)"), 3000, 'that are found again');
 
@@ -107,6 +112,8 @@ is($node->safe_psql('postgres', $wrong_answers), 0, 'a new session finds a slot'
 my @others = map { uds_session($node) } 2 .. $slots;
 is($_->query_safe("SELECT uds_peek(digest_of('known', 2)) = metadata_of(2)"), 't', 'a slot each')
   for @others;
+is($node->safe_psql('postgres', 'SELECT count(*), min(slot), max(slot) FROM uds_sessions'),
+	"$slots|0|" . ($slots - 1), 'uds_sessions shows all slots');
 my ($status, undef, $stderr) =
   $node->psql('postgres', "SELECT uds_peek(digest_of('known', 2))");
 like($stderr, qr/too many sessions use uds already/, 'one more session is refused');
@@ -129,6 +136,8 @@ for my $try (1 .. 10 * $slots)
 	$answer eq 't' or fail("session $try of many short ones has a wrong answer");
 }
 pass('many short sessions');
+ok($node->poll_query_until('postgres', 'SELECT count(*) = 0 FROM uds_sessions'),
+	'no slot is left behind');
 
 ok(!$node->log_contains('PANIC|terminated by signal'), 'the log is clean');
 $node->stop;

@@ -60,6 +60,9 @@ post_fails_with(qr/uds is offline: the index needs/, 'too much memory');
 is($node->safe_psql('postgres',
 		"SELECT count(*) FROM pg_stat_activity WHERE backend_type LIKE 'uds%'"),
 	0, 'no worker runs without a block');
+is($node->safe_psql('postgres', 'SELECT count(*), count(pid), count(requests) FROM uds_zones'),
+	'1|0|0', 'uds_zones knows of no numbers');
+is($node->safe_psql('postgres', 'SELECT count(*) FROM uds_sessions'), 0, 'uds_sessions is empty');
 
 # ---- files of another geometry ---------------------------------------------------------------------
 
@@ -67,6 +70,8 @@ restart_with("uds.memory = '8MB'");
 uds_wait_for_state($node, 'offline');
 like(uds_state($node), qr/4.*8|8.*4/, 'the reason names both values');
 post_fails_with(qr/uds is offline/, 'files of another geometry');
+is($node->safe_psql('postgres', 'SELECT count(*) FROM uds_sessions'),
+	0, 'nobody has a slot of an index that was never online');
 
 restart_with("uds.memory = '4MB'");
 uds_wait_for_state($node, 'online');
@@ -91,11 +96,24 @@ my $standby = PostgreSQL::Test::Cluster->new('standby');
 $standby->init_from_backup($node, 'base', has_streaming => 1);
 $standby->start;
 is(uds_state($standby), 'offline: hot standby', 'offline on a hot standby');
+is($standby->safe_psql('postgres', 'SELECT count(*) FROM uds_sessions'),
+	0, 'uds_sessions is empty there');
 (undef, undef, $stderr) = $standby->psql('postgres', $post);
 like($stderr, qr/uds is offline: hot standby/, 'uds_post fails on a hot standby');
 $standby->promote;
+uds_wait_for_state($standby, 'offline');
+like(uds_state($standby), qr/^offline: files are a copy of another time/,
+	'its files are older than the promotion');
+$standby->safe_psql('postgres', 'ALTER SYSTEM SET uds.accept_stale = on');
+$standby->reload;
+$standby->poll_query_until('postgres', "SELECT current_setting('uds.accept_stale') = 'on'")
+  or die 'the setting does not arrive';
+$standby->safe_psql('postgres', 'SELECT uds_resume()');
 uds_wait_for_state($standby, 'online');
-is($standby->safe_psql('postgres', $post), 'f', 'it works after promotion');
+$standby->safe_psql('postgres', 'ALTER SYSTEM RESET uds.accept_stale');
+$standby->restart;
+uds_wait_for_state($standby, 'online');
+is($standby->safe_psql('postgres', $post), 'f', 'accepted once, it works after promotion');
 is(uds_count_wrong($standby, 'kept', 1, 1000), 0, 'with what the copied files hold');
 $standby->stop;
 
@@ -106,6 +124,11 @@ $node->restart;
 post_fails_with(qr/uds must be loaded via shared_preload_libraries/, 'preload missing');
 (undef, undef, $stderr) = $node->psql('postgres', $post);
 like($stderr, qr/shared_preload_libraries = 'uds'/, 'the hint shows the line to add');
+for my $view ('uds_stats', 'uds_zones', 'uds_sessions')
+{
+	(undef, undef, $stderr) = $node->psql('postgres', "SELECT * FROM $view");
+	like($stderr, qr/uds must be loaded via shared_preload_libraries/, "so says $view");
+}
 $node->safe_psql('postgres', 'CREATE DATABASE other');
 $node->safe_psql('other', 'CREATE EXTENSION uds');
 pass('CREATE EXTENSION works without the preload');

@@ -7,7 +7,10 @@ package UdsCluster;
 use strict;
 use warnings;
 
+use Cwd qw(abs_path);
+use Errno;
 use Exporter 'import';
+use File::Basename qw(dirname);
 use PostgreSQL::Test::Cluster;
 use PostgreSQL::Test::Utils;
 use Test::More;
@@ -16,7 +19,11 @@ our @EXPORT = qw(
   uds_cluster uds_prepare uds_post_range uds_count_known uds_count_wrong uds_state
   uds_wait_for_state uds_worker_pid uds_wait_for_other_pid uds_kill_and_start uds_session
   uds_directory uds_count_in_log uds_count_answers uds_wait_for_crash_restart
+  uds_why_no_faults uds_with_faults uds_set_faults uds_bytes_read
 );
+
+# Of this file; the tests may change their directory.
+my $here = dirname(abs_path(__FILE__));
 
 # A server that is not started yet; further arguments are lines of its configuration.
 sub uds_cluster
@@ -183,6 +190,75 @@ sub uds_wait_for_other_pid
 	$node->poll_query_until('postgres',
 		"SELECT count(*) = 1 FROM pg_stat_activity WHERE backend_type = '$name' AND pid <> $pid")
 	  or die "worker $name was not started again";
+}
+
+# Bytes that a process has read from files, those that the system had in memory included.
+sub uds_bytes_read
+{
+	my ($pid) = @_;
+	my ($bytes) = PostgreSQL::Test::Utils::slurp_file("/proc/$pid/io") =~ /^rchar: (\d+)/m;
+
+	return $bytes;
+}
+
+# ---- calls on files that fail -----------------------------------------------------------------
+
+my $fault_library;
+
+# Why faults are not possible here: then tests that need them are skipped.  Otherwise undefined.
+sub uds_why_no_faults
+{
+	my $library = PostgreSQL::Test::Utils::tempdir . '/fault_preload.so';
+	my $output = '';
+
+	return if defined $fault_library;
+	IPC::Run::run(
+		[
+			split(' ', $ENV{CC} // 'cc'), qw(-shared -fPIC -O2 -o), $library,
+			"$here/fault_preload.c", '-ldl'
+		],
+		'>&', \$output)
+	  or return "fault_preload.c cannot be compiled: $output";
+	{
+		local $ENV{LD_PRELOAD} = $library;
+		IPC::Run::run([ $^X, '-e', 'exit 0' ], '>&', \$output)
+		  or $output ||= 'perl does not start';
+	}
+	return "LD_PRELOAD does not work: $output" if $output ne '';
+	$fault_library = $library;
+	return;
+}
+
+# Let servers that the code starts have the faults of uds_set_faults.  They keep them when they
+# start their processes anew.
+sub uds_with_faults
+{
+	my ($node, $code) = @_;
+	my $reason = uds_why_no_faults();
+
+	die $reason if defined $reason;
+	local $ENV{LD_PRELOAD} = $fault_library;
+	local $ENV{UDS_FAULT_FILE} = $node->basedir . '/faults';
+	$code->();
+}
+
+# The faults of a server from now on, each [operation, end of the path, name of an error or
+# microseconds]: see fault_preload.c.  Without any, there are none.
+sub uds_set_faults
+{
+	my ($node, @faults) = @_;
+	my $file = $node->basedir . '/faults';
+
+	open(my $handle, '>', "$file.new") or die "could not create $file.new: $!";
+	for my $fault (@faults)
+	{
+		my ($operation, $suffix, $what) = @$fault;
+
+		$what = Errno->can($what)->() if $what =~ /^E/;
+		print $handle "$operation $suffix $what\n";
+	}
+	close($handle) or die "could not write $file.new: $!";
+	rename("$file.new", $file) or die "could not rename $file.new: $!";
 }
 
 1;

@@ -614,6 +614,38 @@ files_in_use_are_left_alone(void **state)
 }
 
 static void
+a_copy_of_another_time_is_opened_when_it_is_accepted(void **state)
+{
+	fixture *fixture = *state;
+	engine *engine = &fixture->engine;
+	char reason[256];
+
+	engine_must_open(engine);
+	post(engine, 0, 3 * RECORDS);
+	assert_int_equal(engine_close(engine), UDS_OK);
+	engine->host.timeline++;
+	assert_int_equal(engine_open(engine), UDS_ERR_MISMATCH);
+	assert_int_equal(uds_index_state(engine->index), UDS_STATE_OFFLINE);
+	uds_index_reason(engine->index, reason, sizeof(reason));
+	assert_non_null(strstr(reason, "copy of another time"));
+	assert_non_null(strstr(engine->error.hint, "uds.accept_stale"));
+	/* Told so, it opens; from then on the files are of this time. */
+	engine->host.accepts_stale = true;
+	assert_int_equal(engine_resume(engine), UDS_OK);
+	assert_int_equal(count_found(engine, 0, 3 * RECORDS), 3 * RECORDS);
+	assert_int_equal(engine_close(engine), UDS_OK);
+	engine->host.accepts_stale = false;
+	engine_must_open(engine);
+	assert_int_equal(count_found(engine, 0, 3 * RECORDS), 3 * RECORDS);
+	/* What is not in the past at all is another case: it is dropped, and the rest opens. */
+	assert_int_equal(engine_close(engine), UDS_OK);
+	engine->host.timeline = 1;
+	atomic_store(&engine->host.history, 1);
+	engine_must_open(engine);
+	assert_int_equal(count_found(engine, 0, 3 * RECORDS), 0);
+}
+
+static void
 files_that_do_not_fit_are_refused_with_both_values(void **state)
 {
 	fixture *fixture = *state;
@@ -810,6 +842,7 @@ main(void)
 		cmocka_unit_test(nothing_promised_is_lost_wherever_the_disk_fails),
 		CASE(failing_reads_at_open_lose_nothing_for_good),
 		CASE(files_in_use_are_left_alone),
+		CASE(a_copy_of_another_time_is_opened_when_it_is_accepted),
 		CASE(files_that_do_not_fit_are_refused_with_both_values),
 		CASE(files_with_other_hooks_are_refused),
 		CASE(a_reset_makes_files_that_fit),

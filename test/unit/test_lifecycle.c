@@ -27,13 +27,23 @@ typedef struct fixture
 {
 	engine engine;
 	const char *failing; /* operation on the volume that fails; NULL: none */
+	uint32_t phases;     /* bit for each phase that an operation was seen in */
+	bool has_passed;     /* more was done than there was to do */
 } fixture;
 
 static int
 fail_operation(void *context, const char *operation, const char *name)
 {
-	const fixture *fixture = context;
+	fixture *fixture = context;
 
+	if (fixture->engine.index != NULL)
+	{
+		uds_statistics statistics = engine_statistics(&fixture->engine);
+
+		fixture->phases |= 1u << statistics.phase;
+		if (statistics.progress_done > statistics.progress_total)
+			fixture->has_passed = true;
+	}
 	return fixture->failing != NULL && strcmp(operation, fixture->failing) == 0 &&
 	               strcmp(name, UDS_VOLUME_FILE) == 0
 	           ? EIO
@@ -419,6 +429,26 @@ a_rebuild_that_cannot_write_changes_nothing(void **state)
 	assert_int_equal(count_known(&fixture->engine, NAMES), NAMES);
 }
 
+static void
+progress_tells_what_is_done(void **state)
+{
+	fixture *fixture = *state;
+
+	fixture->phases = 0;
+	assert_int_equal(engine_checkpoint(&fixture->engine), UDS_OK);
+	assert_true((fixture->phases & 1u << UDS_PHASE_SAVING) != 0);
+	assert_int_equal(engine_statistics(&fixture->engine).phase, UDS_PHASE_NONE);
+	post(&fixture->engine, NAMES, 2 * RECORDS);
+	engine_crash(&fixture->engine);
+	fixture->phases = 0;
+	engine_must_open(&fixture->engine);
+	assert_true((fixture->phases & 1u << UDS_PHASE_SEALS) != 0);
+	assert_true((fixture->phases & 1u << UDS_PHASE_LOADING) != 0);
+	assert_true((fixture->phases & 1u << UDS_PHASE_REPLAYING) != 0);
+	assert_int_equal(engine_statistics(&fixture->engine).phase, UDS_PHASE_NONE);
+	assert_false(fixture->has_passed);
+}
+
 #define CASE(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
 
 int
@@ -440,6 +470,7 @@ main(void)
 		CASE(resume_tries_again_what_could_not_be_written),
 		CASE(a_rebuild_keeps_everything),
 		CASE(a_rebuild_that_cannot_write_changes_nothing),
+		CASE(progress_tells_what_is_done),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -200,6 +200,67 @@ damage_file(const scene *scene, const char *name)
 	close(descriptor);
 }
 
+/* Save, and after that damage the save in checkpoint.0, and crash. */
+static void
+save_and_lose_it(scene *scene)
+{
+	scene->record.text[0] = '\0';
+	assert_int_equal(engine_checkpoint(&scene->engine), UDS_OK);
+	assert_true(place_of(scene, "write checkpoint.0;") != SIZE_MAX);
+	engine_crash(&scene->engine);
+	damage_file(scene, "checkpoint.0");
+	engine_must_open(&scene->engine);
+}
+
+/* A save that is not believed does not stand in for a later one, either. */
+static void
+save_of_another_time_is_never_used(void **state)
+{
+	scene scene;
+	uint64_t point;
+
+	(void) state;
+	scene_init(&scene);
+	post(&scene, 0, 10);
+	assert_int_equal(engine_checkpoint(&scene.engine), UDS_OK);
+	point = scene.engine.host.history;
+	post(&scene, 10, 10);
+	assert_int_equal(engine_checkpoint(&scene.engine), UDS_OK);
+	assert_true(place_of(&scene, "write checkpoint.1;") != SIZE_MAX);
+	engine_crash(&scene.engine);
+	/* The host has gone back to that point, and goes on from there. */
+	scene.engine.host.history = point;
+	engine_must_open(&scene.engine);
+	assert_false(is_there(&scene, 15));
+	post(&scene, 20, 10);
+	save_and_lose_it(&scene);
+	assert_false(is_there(&scene, 15));
+	engine_destroy(&scene.engine);
+}
+
+static void
+save_of_an_index_that_failed_is_never_used(void **state)
+{
+	scene scene;
+
+	(void) state;
+	scene_init(&scene);
+	post(&scene, 0, 2 * UDS_RECORDS_PER_PAGE);
+	assert_int_equal(engine_checkpoint(&scene.engine), UDS_OK);
+	assert_int_equal(engine_checkpoint(&scene.engine), UDS_OK);
+	assert_true(place_of(&scene, "write checkpoint.1;") != SIZE_MAX);
+	for (int i = 0; i < 2; i++)
+	{
+		uds_block_fail(scene.engine.index, &scene.engine.writer_port, "a test says so");
+		engine_settle(&scene.engine);
+	}
+	assert_int_equal(engine_statistics(&scene.engine).recovery_chapters, 2);
+	save_and_lose_it(&scene);
+	assert_int_equal(engine_statistics(&scene.engine).recovery_chapters, 2);
+	assert_true(is_there(&scene, 0));
+	engine_destroy(&scene.engine);
+}
+
 /* Where the newest save is damaged, the one before is the only one: the next goes over the bad. */
 static void
 save_that_was_loaded_instead_of_a_damaged_one_is_kept(void **state)
@@ -428,6 +489,8 @@ main(void)
 		cmocka_unit_test(nothing_is_written_again_after_an_orderly_end),
 		cmocka_unit_test(save_after_a_failed_control_write_begins_with_control),
 		cmocka_unit_test(save_after_a_failed_control_write_fails_with_it),
+		cmocka_unit_test(save_of_another_time_is_never_used),
+		cmocka_unit_test(save_of_an_index_that_failed_is_never_used),
 		cmocka_unit_test(save_that_was_loaded_instead_of_a_damaged_one_is_kept),
 		cmocka_unit_test(sparse_index_knows_the_same_after_a_crash),
 		cmocka_unit_test(sparse_index_knows_the_same_after_an_orderly_end),
