@@ -81,11 +81,11 @@ keep_replaced(reference_name *name, const reference_version *version)
 	name->replaced[name->replaced_count++] = *version;
 }
 
-/* Forget replaced versions that have left the window. */
+/* Forget replaced versions that have left the window, also if it moves back after a crash. */
 static void
 prune_replaced(const reference *reference, reference_name *name, uint64_t newest)
 {
-	uint64_t oldest = first_of(reference->chapters, newest);
+	uint64_t oldest = first_of(reference->chapters, UDS_MIN(newest, reference->durable_below));
 	uint32_t kept = 0;
 
 	for (uint32_t i = 0; i < name->replaced_count; i++)
@@ -282,12 +282,32 @@ check_unindexed(const reference *reference, reference_name *name, uint64_t newes
 
 /* May a version be found in a sparse chapter? */
 static bool
-may_be_sparse(const reference *reference, const reference_version *version,
-              const reference_answer *answer)
+may_be_sparse(const reference *reference, const reference_version *version, uint64_t newest_before,
+              uint64_t newest_after)
 {
 	return version->version != REFERENCE_ABSENT &&
-	       version->low + reference->dense <= answer->newest_after &&
-	       version->high + reference->slack >= first_of(reference->chapters, answer->newest_before);
+	       version->low + reference->dense <= newest_after &&
+	       version->high + reference->slack >= first_of(reference->chapters, newest_before);
+}
+
+/* May a name be found in a sparse chapter with this version? */
+static bool
+find_sparse(const reference *reference, const reference_name *name, uint64_t version,
+            uint64_t newest_before, uint64_t newest_after)
+{
+	for (uint32_t i = 0; i < name->count; i++)
+	{
+		if (name->versions[i].version == version &&
+		    may_be_sparse(reference, &name->versions[i], newest_before, newest_after))
+			return true;
+	}
+	for (uint32_t i = 0; i < name->replaced_count; i++)
+	{
+		if (name->replaced[i].version == version &&
+		    may_be_sparse(reference, &name->replaced[i], newest_before, newest_after))
+			return true;
+	}
+	return false;
 }
 
 /* A record of a name that is no hook was found in a chapter of the sparse cache. */
@@ -299,18 +319,8 @@ check_found_sparse(const reference *reference, reference_name *name, const refer
 	memcpy(value, answer->metadata.bytes, sizeof(value));
 	if (!check_unindexed(reference, name, answer->newest_after, false))
 		return "found in a sparse chapter, but its newest version is in a dense one";
-	for (uint32_t i = 0; i < name->count; i++)
-	{
-		if (name->versions[i].version == value[0] &&
-		    may_be_sparse(reference, &name->versions[i], answer))
-			return NULL;
-	}
-	for (uint32_t i = 0; i < name->replaced_count; i++)
-	{
-		if (name->replaced[i].version == value[0] &&
-		    may_be_sparse(reference, &name->replaced[i], answer))
-			return NULL;
-	}
+	if (find_sparse(reference, name, value[0], answer->newest_before, answer->newest_after))
+		return NULL;
 	return "found in a sparse chapter, with a version that none can have";
 }
 
@@ -443,9 +453,17 @@ reference_interrupted(reference *reference, uint32_t number, uds_operation opera
 	}
 	if (operation != UDS_QUERY && operation != UDS_POST)
 		return;
-	/* Or it has moved what was there. */
+	/* Or it has moved what was there, or an older version from a sparse chapter. */
 	for (uint32_t i = 0; i < name->count; i++)
 		name->versions[i].high = UDS_MAX(name->versions[i].high, newest_after);
+	for (uint32_t i = 0; i < name->replaced_count; i++)
+	{
+		if (!may_be_sparse(reference, &name->replaced[i], newest_before, newest_after))
+			continue;
+		add_version(reference, name, name->replaced[i].version, newest_before, newest_after);
+		name->versions[name->count - 1].is_doubtful = true;
+		name->is_certain = false;
+	}
 }
 
 void
