@@ -144,7 +144,7 @@ $node->safe_psql('postgres', q{
 	END $$;
 });
 
-# Sessions post while every worker but the writer is terminated, many times.
+# Sessions post while the index is saved and every worker but the writer is terminated, many times.
 sub works_while_workers_leave
 {
 	my ($name, @workers) = @_;
@@ -165,6 +165,8 @@ sub works_while_workers_leave
 	{
 		my %pid = map { $_ => uds_worker_pid($node, $_) } @workers;
 
+		# The chapter writer has the index meanwhile, and all of them wait.
+		$node->safe_psql('postgres', 'SELECT uds_checkpoint()');
 		kill 'TERM', $pid{$_} for $round % 2 ? @workers : reverse @workers;
 		uds_wait_for_other_pid($node, $_, $pid{$_}) for @workers;
 	}
