@@ -210,7 +210,8 @@ BENCH_ARGS     ?=
 build/bench/bench_%: build/release/bench/bench_%.o \
                      $(patsubst %.c,build/release/%.o,$(UNIT_SUPPORT)) build/release/libuds_engine.a
 	@mkdir -p $(@D)
-	$(CC) -o $@ $^ -pthread -lm
+	$(CC) -o $@ $(filter %.o,$^) $(filter %.a,$^) -pthread -lm
+build/bench/bench_sparse: build/release/bench/locality.o build/release/bench/threads.o
 
 # Clients of a server: the demo's, and those of the SQL benchmarks.
 PQ_CFLAGS = -I$(includedir)

@@ -90,6 +90,11 @@ SELECT window_size > 0 AS window_size, index_memory > 0 AS index_memory, cache_m
 SELECT started_at >= pg_postmaster_start_time() - interval '1 minute' AS started,
        last_recovery BETWEEN started_at AND now() AS recovered FROM uds_stats;
 
+-- a checkpoint makes the zones pause; one that answers has gone on
+SELECT uds_checkpoint();
+SELECT cardinality(uds_peek_many(array_agg(sha256(int4send(i))))) FROM generate_series(1, 1000) AS i;
+SELECT bool_and(longest_pause > '0') AS pauses FROM uds_zones;
+
 -- a reset zeroes counters and leaves what is remembered
 TRUNCATE snapshot;
 INSERT INTO snapshot SELECT * FROM uds_stats;
@@ -102,6 +107,9 @@ SELECT cache_hits, cache_misses, page_reads, overflows, entries_discarded, entri
 SELECT s.entries_indexed = o.entries_indexed AS entries, s.tombstones = o.tombstones AS tombstones,
        s.newest_chapter = o.newest_chapter AS chapter, s.stats_reset > coalesce(o.stats_reset, o.started_at) AS stats_reset
 	FROM uds_stats AS s, snapshot AS o;
+SELECT count(*) FILTER (WHERE requests = 0 AND rebalances = 0 AND longest_pause = '0') = count(*) AS zones,
+       bool_and(records > 0) AS records
+	FROM uds_zones;
 SELECT uds_peek(sha256('moved'));
 -- those of a session go on
 SELECT requests > :sent + 1000 AS requests FROM own_session;

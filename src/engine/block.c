@@ -9,10 +9,14 @@
  * however many there are, do not keep them waiting for ever. */
 #define PIECES_PER_LOAD 8
 
-/* Chapters of the product's sparse cache, and searches in vain after which all zones together skip
- * one: the original's. */
-#define SPARSE_CACHE_CHAPTERS 7
-#define SPARSE_SKIP_THRESHOLD 20000
+/*
+ * Chapters of the product's sparse cache, and searches in vain after which all zones together skip
+ * one.  Each stream that repeats old data needs a chapter, or two for a while.  A name that is new is
+ * searched in all that are not skipped, so one that was of use to a short run only is to be skipped
+ * soon; but later than a stream pauses while others have their turn.  See docs/sparse.md.
+ */
+#define SPARSE_CACHE_CHAPTERS 16
+#define SPARSE_SKIP_THRESHOLD 2000
 
 /* Offsets of the parts behind the head. */
 typedef struct block_layout

@@ -27,19 +27,22 @@ sum_absolute(uds_index *index, size_t number)
 }
 
 static uint64_t
+since_reset(uds_index *index, uint32_t zone, size_t number)
+{
+	uint64_t now = counter_of(index, zone, number);
+	uint64_t base = atomic_load_explicit(&index->zone_baseline[zone][number], memory_order_relaxed);
+
+	/* A rebuild begins the counters of the volume index anew. */
+	return now >= base ? now - base : now;
+}
+
+static uint64_t
 sum_since_reset(uds_index *index, size_t number)
 {
 	uint64_t sum = 0;
 
 	for (uint32_t i = 0; i < UDS_ZONES_MAX; i++)
-	{
-		uint64_t now = counter_of(index, i, number);
-		uint64_t base =
-			atomic_load_explicit(&index->zone_baseline[i][number], memory_order_relaxed);
-
-		/* A rebuild begins the counters of the volume index anew. */
-		sum += now >= base ? now - base : now;
-	}
+		sum += since_reset(index, i, number);
 	return sum;
 }
 
@@ -171,6 +174,7 @@ uds_index_reset_statistics(uds_index *index)
 			atomic_store_explicit(&index->zone_baseline[i][j],
 			                      counter_of(index, i, j),
 			                      memory_order_relaxed);
+		atomic_store_explicit(&index->zones[i].longest_pause_ns, 0, memory_order_relaxed);
 	}
 	atomic_store_explicit(&index->unindexed_records, 0, memory_order_relaxed);
 	atomic_store_explicit(&index->bad_pages_baseline,
@@ -192,10 +196,9 @@ uds_index_zone_statistics(uds_index *index, uint32_t zone_number, uds_zone_stati
 		return;
 	statistics->newest_chapter = load(&zone->newest);
 	share = zone->shares[statistics->newest_chapter % UDS_CHAPTER_BUFFERS];
-	statistics->requests = counter_of(index, zone_number, COUNTER_NUMBER(requests)) -
-	                       load(&index->zone_baseline[zone_number][COUNTER_NUMBER(requests)]);
+	statistics->requests = since_reset(index, zone_number, COUNTER_NUMBER(requests));
 	statistics->records = load(&zone->counters.entries);
-	statistics->rebalances = load(&zone->counters.rebalances);
+	statistics->rebalances = since_reset(index, zone_number, COUNTER_NUMBER(rebalances));
 	statistics->open_records = uds_open_chapter_count(share);
 	statistics->open_capacity = zone->share_capacity;
 	statistics->longest_pause_ns = load(&zone->longest_pause_ns);

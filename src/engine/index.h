@@ -160,7 +160,10 @@ typedef struct uds_statistics
 /* Any process, any time, also when the state is NONE (zeros then).  Not a snapshot. */
 void uds_index_statistics(uds_index *index, uds_statistics *statistics);
 
-/* Zero the counters of requests, cache, overflows, discards and expiries. */
+/*
+ * Zero the counters of requests, cache, overflows, discards, expiries and rebalances, and the
+ * longest pauses.
+ */
 void uds_index_reset_statistics(uds_index *index);
 
 typedef struct uds_zone_statistics

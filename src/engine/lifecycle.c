@@ -25,12 +25,6 @@ set_suspension(uds_writer *writer, uds_suspension suspension)
 	atomic_store_explicit(&writer->index->suspension, suspension, memory_order_relaxed);
 }
 
-static uds_status
-wrong_state(const char *what, uds_error *error)
-{
-	return uds_error_set(error, UDS_ERR_STATE, 0, "%s", what);
-}
-
 /* ---- suspend ------------------------------------------------------------------------------------ */
 
 /* Write what is closed and, if asked for, save and mark the files clean.  The zones stand still. */
@@ -105,7 +99,7 @@ uds_writer_suspend(uds_writer *writer, bool save, uds_error *error)
 		case UDS_STATE_OFFLINE:
 			break;
 	}
-	return wrong_state("index is offline", error);
+	return uds_writer_refuse(writer, "index is offline", error);
 }
 
 /* ---- resume ------------------------------------------------------------------------------------- */
@@ -253,9 +247,9 @@ uds_writer_rebuild(uds_writer *writer, uds_error *error)
 		case UDS_STATE_READ_ONLY:
 			return rebuild_running(writer, error);
 		case UDS_STATE_SUSPENDED:
-			return wrong_state("index is suspended", error);
+			return uds_writer_refuse(writer, "index is suspended", error);
 		case UDS_STATE_OFFLINE:
-			return wrong_state("index is offline", error);
+			return uds_writer_refuse(writer, "index is offline", error);
 		case UDS_STATE_NONE:
 		case UDS_STATE_RECOVERING:
 		case UDS_STATE_FAILED:

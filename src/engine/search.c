@@ -10,6 +10,10 @@
  * A name that is not found while chapters are being loaded waits for these loads and is searched
  * once more; and once more when loads have ended since its search began.  It does not wait for
  * loads that are asked for later, so every search ends.
+ *
+ * Hooks wait like the others, those that are new and those whose chapter is being loaded.  Else
+ * they would overtake their neighbours, and a chapter that closes just then would part them: no hook
+ * would lead to the neighbours that come first in the next chapter.
  */
 #include "search.h"
 
@@ -162,18 +166,68 @@ search_record_page(uds_searcher *searcher, uds_request *request, uds_hit *hit)
 	return UDS_OK;
 }
 
+/* ---- loads of sparse chapters ---------------------------------------------------------------------- */
+
+/* See the sparse chapters that are there now. */
+static void
+see_present_chapters(uds_searcher *searcher)
+{
+	if (uds_sparse_cache_is_present(searcher->index->sparse_cache, searcher->view.version))
+		return;
+	uds_search_leave(searcher);
+	uds_search_enter(searcher);
+}
+
+/*
+ * Do loads keep a request waiting?  If so, the zone is woken when they have ended.  Nobody waits
+ * for what nobody performs: a worker that is to stop performs none, and readers may have gone.
+ */
+static bool
+is_waiting_for_loads(const uds_searcher *searcher, const uds_request *request)
+{
+	if (!uds_sparse_cache_wait(searcher->index->sparse_cache, searcher->number, request->ticket))
+		return false;
+	return atomic_load(&searcher->index->readers_present) != 0 ||
+	       !uds_port_should_stop(searcher->port);
+}
+
+/* Should a search that has not found its name wait for loads under way?  Once at the most. */
+static bool
+must_wait_for_loads(uds_searcher *searcher, uds_request *request)
+{
+	if (request->ticket != 0)
+		return false;
+	request->ticket = uds_sparse_cache_pending(searcher->index->sparse_cache);
+	if (request->ticket == 0 || !is_waiting_for_loads(searcher, request))
+		return false;
+	request->stage = UDS_SEARCH_LOADS;
+	return true;
+}
+
+/* Begin anew after loads, when they have ended. */
+static uds_status
+wait_for_loads(uds_searcher *searcher, uds_request *request)
+{
+	if (is_waiting_for_loads(searcher, request))
+		return UDS_PENDING;
+	request->stage = UDS_SEARCH_START;
+	see_present_chapters(searcher);
+	return UDS_OK;
+}
+
 /* ---- the chapter that the volume index names ------------------------------------------------------ */
 
 /* Begin with a chapter on the volume; its index page may be in the sparse cache. */
 static uds_status
 begin_chapter(uds_searcher *searcher, uds_request *request, uint64_t chapter)
 {
+	bool is_sparse = uds_block_is_sparse(searcher->index, newest_of(searcher), chapter);
 	uds_status status = UDS_ERR_STATE;
 
 	drop_page(searcher, request);
 	request->stage = UDS_SEARCH_INDEX_PAGE;
 	request->chapter = chapter;
-	if (uds_block_is_sparse(searcher->index, newest_of(searcher), chapter))
+	if (is_sparse)
 		status = uds_sparse_cache_search_chapter(searcher->index->sparse_cache,
 		                                         &searcher->view,
 		                                         &request->name,
@@ -181,6 +235,8 @@ begin_chapter(uds_searcher *searcher, uds_request *request, uint64_t chapter)
 		                                         &request->record_page);
 	if (status == UDS_OK)
 		request->stage = UDS_SEARCH_RECORD_PAGE;
+	else if (is_sparse && status == UDS_ERR_STATE && must_wait_for_loads(searcher, request))
+		return UDS_PENDING;
 	return status == UDS_NOT_FOUND ? UDS_NOT_FOUND : UDS_OK;
 }
 
@@ -235,18 +291,6 @@ search_chapter(uds_searcher *searcher, uds_request *request, uint64_t chapter, u
 
 /* ---- the sparse cache ----------------------------------------------------------------------------- */
 
-/* See the chapters that are there now, for a search from the newest on. */
-static void
-begin_cached_chapters(uds_searcher *searcher, uds_request *request)
-{
-	if (!uds_sparse_cache_is_present(searcher->index->sparse_cache, searcher->view.version))
-	{
-		uds_search_leave(searcher);
-		uds_search_enter(searcher);
-	}
-	request->version = searcher->view.version;
-}
-
 /* Search the cached chapters: UDS_OK (hit or miss) or UDS_PENDING. */
 static uds_status
 search_cached_chapters(uds_searcher *searcher, uds_request *request, uds_hit *hit)
@@ -256,7 +300,10 @@ search_cached_chapters(uds_searcher *searcher, uds_request *request, uds_hit *hi
 	uint64_t below = UINT64_MAX;
 
 	if (request->stage != UDS_SEARCH_SPARSE_PAGE)
-		begin_cached_chapters(searcher, request);
+	{
+		see_present_chapters(searcher);
+		request->version = searcher->view.version;
+	}
 	else if (request->chapter < oldest)
 	{
 		/* It has expired while its page was read, and with it all older ones. */
@@ -294,50 +341,19 @@ search_cached_chapters(uds_searcher *searcher, uds_request *request, uds_hit *hi
 	}
 }
 
-/*
- * Do loads keep a request waiting?  If so, the zone is woken when they have ended.  Nobody waits
- * for what nobody performs: a worker that is to stop performs none, and readers may have gone.
- */
-static bool
-is_waiting_for_loads(const uds_searcher *searcher, const uds_request *request)
-{
-	if (!uds_sparse_cache_wait(searcher->index->sparse_cache, searcher->number, request->ticket))
-		return false;
-	return atomic_load(&searcher->index->readers_present) != 0 ||
-	       !uds_port_should_stop(searcher->port);
-}
-
-/* Should a name that was not found wait for loads that are under way?  Once at the most. */
-static bool
-must_wait_for_loads(uds_searcher *searcher, uds_request *request)
-{
-	if (request->ticket != 0)
-		return false;
-	request->ticket = uds_sparse_cache_pending(searcher->index->sparse_cache);
-	return request->ticket != 0 && is_waiting_for_loads(searcher, request);
-}
-
-/* Search for a name that may be in a sparse chapter only. */
+/* Search for a name to which the volume index does not lead. */
 static uds_status
 search_sparse(uds_searcher *searcher, uds_request *request, uds_hit *hit)
 {
-	uds_status status;
+	/* A hook is in no old chapter then. */
+	bool is_hook = uds_volume_index_is_hook(&searcher->index->volume_index, &request->name);
+	uds_status status = is_hook ? UDS_OK : search_cached_chapters(searcher, request, hit);
 
-	if (request->stage == UDS_SEARCH_LOADS)
-	{
-		if (is_waiting_for_loads(searcher, request))
-			return UDS_PENDING;
-		request->stage = UDS_SEARCH_START;
-	}
-	status = search_cached_chapters(searcher, request, hit);
 	if (status != UDS_OK || hit->kind != UDS_HIT_NONE)
 		return status;
 	if (must_wait_for_loads(searcher, request))
-	{
-		request->stage = UDS_SEARCH_LOADS;
 		return UDS_PENDING;
-	}
-	if (request->is_repeated ||
+	if (is_hook || request->is_repeated ||
 	    uds_sparse_cache_is_present(searcher->index->sparse_cache, request->version))
 		return UDS_OK;
 	/* A load has ended since the search began. */
@@ -354,6 +370,8 @@ uds_search_run(uds_searcher *searcher, uds_request *request, const uds_index_ent
 	uds_status status;
 
 	*hit = (uds_hit){ .kind = UDS_HIT_NONE };
+	if (request->stage == UDS_SEARCH_LOADS && wait_for_loads(searcher, request) == UDS_PENDING)
+		return UDS_PENDING;
 	if (entry->kind == UDS_ENTRY_NONE)
 	{
 		if (request->stage == UDS_SEARCH_INDEX_PAGE || request->stage == UDS_SEARCH_RECORD_PAGE)
@@ -361,7 +379,7 @@ uds_search_run(uds_searcher *searcher, uds_request *request, const uds_index_ent
 	}
 	else if (entry->chapter != request->missed)
 	{
-		if (request->stage >= UDS_SEARCH_SPARSE_PAGE)
+		if (request->stage == UDS_SEARCH_SPARSE_PAGE)
 			forget_stage(searcher, request);
 		status = search_chapter(searcher, request, entry->chapter, hit);
 		if (status == UDS_PENDING)
@@ -374,8 +392,7 @@ uds_search_run(uds_searcher *searcher, uds_request *request, const uds_index_ent
 	}
 	else if (entry->kind == UDS_ENTRY_EXACT)
 		return UDS_OK;
-	if (!is_sparse_index(searcher) ||
-	    uds_volume_index_is_hook(&searcher->index->volume_index, &request->name))
+	if (!is_sparse_index(searcher))
 		return UDS_OK;
 	return search_sparse(searcher, request, hit);
 }

@@ -53,6 +53,9 @@ check_control(const uds_store *store, const uds_control *control, uds_error *err
 		                 "System identifier of the files is %llu, of this server %llu.",
 		                 (unsigned long long) control->system_identifier,
 		                 (unsigned long long) system_identifier);
+		uds_error_hint(error,
+		               "Set \"uds.directory\" to the files of this server, or forget everything "
+		               "that is in these with uds_reset().");
 		return UDS_ERR_MISMATCH;
 	}
 	if (control->state == UDS_CONTROL_MOVED)

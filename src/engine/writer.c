@@ -546,6 +546,26 @@ uds_writer_work(uds_writer *writer, uds_error *error)
 }
 
 uds_status
+uds_writer_refuse(uds_writer *writer, const char *what, uds_error *error)
+{
+	static const char *const names[] = {
+		[UDS_STATE_NONE] = "closed",         [UDS_STATE_RECOVERING] = "recovering",
+		[UDS_STATE_ONLINE] = "online",       [UDS_STATE_SUSPENDED] = "suspended",
+		[UDS_STATE_READ_ONLY] = "read only", [UDS_STATE_OFFLINE] = "offline",
+		[UDS_STATE_FAILED] = "failed",
+	};
+	char reason[UDS_ERROR_TEXT_BYTES];
+
+	(void) uds_error_set(error, UDS_ERR_STATE, 0, "%s", what);
+	uds_index_reason(writer->index, reason, sizeof(reason));
+	uds_error_detail(error,
+	                 reason[0] != '\0' ? "It is %s: %s." : "It is %s.",
+	                 names[uds_index_state(writer->index)],
+	                 reason);
+	return UDS_ERR_STATE;
+}
+
+uds_status
 uds_writer_checkpoint(uds_writer *writer, uds_error *error)
 {
 	uds_state state = uds_index_state(writer->index);
@@ -555,7 +575,7 @@ uds_writer_checkpoint(uds_writer *writer, uds_error *error)
 	if (state == UDS_STATE_SUSPENDED && is_held(writer->index))
 		return uds_writer_suspend(writer, true, error);
 	if (!uds_state_executes(state))
-		return uds_error_set(error, UDS_ERR_STATE, 0, "index is not online");
+		return uds_writer_refuse(writer, "index is not online", error);
 	status = uds_writer_take_good_zones(writer, error);
 	if (status != UDS_OK)
 		return status;

@@ -37,6 +37,9 @@ void uds_writer_give_zones(uds_writer *writer);
 void uds_writer_enter(uds_writer *writer);
 uds_status uds_writer_leave(uds_writer *writer, uds_status status, uds_error *error);
 
+/* UDS_ERR_STATE, with a text, and the state and its reason as detail. */
+uds_status uds_writer_refuse(uds_writer *writer, const char *what, uds_error *error);
+
 /* Take the index offline for the reason in *error, unless the status is UDS_STOPPED; passes the
  * status on. */
 uds_status uds_writer_go_offline(uds_writer *writer, uds_status status, uds_error *error);

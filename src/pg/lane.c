@@ -44,6 +44,15 @@ struct udspg_lane_channel
 	uint64 crowd_window;                               /* in which it was counted last */
 };
 
+/* What pg_stat_activity shows. */
+typedef enum udspg_lane_activity
+{
+	UDSPG_LANE_IDLE,
+	UDSPG_LANE_WAITING,
+	UDSPG_LANE_EXECUTING,
+	UDSPG_LANE_LEAVING
+} udspg_lane_activity;
+
 static struct
 {
 	uint32 number;
@@ -57,6 +66,7 @@ static struct
 	bool is_expected;      /* the session that was answered last was polling for it */
 	bool executes;         /* this turn requests can be executed */
 	bool is_leaving;
+	udspg_lane_activity shown;
 	udspg_lane_channel *channels; /* by slot */
 	udspg_lane_queue ready;       /* batches that are not executed yet */
 	uint32 unsent_channels;       /* with replies that wait for room */
@@ -445,18 +455,18 @@ udspg_lane_advance(void)
 }
 
 static void
-udspg_lane_show_activity(bool executes)
+udspg_lane_show_activity(udspg_lane_activity activity)
 {
-	static int shown = -1;
-	int now = lane.is_leaving ? 2 : (executes ? 1 : 0);
-	static const char *const texts[] = { "waiting for the chapter writer",
-		                                 "executing requests",
-		                                 "leaving" };
+	static const char *const texts[] = {
+		[UDSPG_LANE_WAITING] = "waiting for the chapter writer",
+		[UDSPG_LANE_EXECUTING] = "executing requests",
+		[UDSPG_LANE_LEAVING] = "leaving",
+	};
 
-	if (now == shown)
+	if (activity == lane.shown)
 		return;
-	shown = now;
-	udspg_worker_report_activity(texts[now]);
+	lane.shown = activity;
+	udspg_worker_report_activity(texts[activity]);
 }
 
 /* Do what can be done now; true when there may be more to do at once. */
@@ -468,7 +478,10 @@ udspg_lane_take_turn(void)
 	lane.looks_again = false;
 	has_progress = udspg_lane_serve_marked();
 	lane.executes = lane.work->turn();
-	udspg_lane_show_activity(lane.executes);
+	if (lane.is_leaving)
+		udspg_lane_show_activity(UDSPG_LANE_LEAVING);
+	else
+		udspg_lane_show_activity(lane.executes ? UDSPG_LANE_EXECUTING : UDSPG_LANE_WAITING);
 	if (lane.executes)
 	{
 		if (udspg_lane_execute())
@@ -592,6 +605,21 @@ udspg_lane_poll(void)
 	return has_paid;
 }
 
+/* Sleep until there is something to do. */
+static void
+udspg_lane_sleep(void)
+{
+	bool has_work = lane.ready.first != NULL || lane.unsent_channels > 0 ||
+	                (lane.work->parked != NULL && lane.work->parked() > 0);
+
+	udspg_poll_count_out();
+	if (has_work)
+		udspg_worker_sleep(-1);
+	else if (udspg_worker_sleep_idle())
+		lane.shown = UDSPG_LANE_IDLE;
+	udspg_poll_count_in();
+}
+
 void
 udspg_lane_run(uint32 number, const udspg_lane_work *work)
 {
@@ -623,8 +651,6 @@ udspg_lane_run(uint32 number, const udspg_lane_work *work)
 		if (!has_polled && lane.executes && udspg_lane_poll())
 			continue;
 		has_polled = true;
-		udspg_poll_count_out();
-		udspg_worker_sleep(-1);
-		udspg_poll_count_in();
+		udspg_lane_sleep();
 	}
 }

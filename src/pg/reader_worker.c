@@ -54,6 +54,8 @@ udspg_reader_worker_attach(void)
 void
 udspg_reader_worker_main(Datum argument)
 {
+	bool is_idle = true;
+
 	reader.number = (uint32) DatumGetInt32(argument);
 	udspg_worker_start(UDS_WORKER_READER + reader.number, udspg_reader_worker_detach);
 	udspg_port_init(&reader.port, UDS_WORKER_READER + reader.number);
@@ -66,10 +68,13 @@ udspg_reader_worker_main(Datum argument)
 		udspg_worker_process_interrupts();
 		if (udspg_worker_stop_requested)
 			proc_exit(1);
+		if (is_idle)
+			udspg_worker_report_activity("reading pages");
+		is_idle = false;
 		HOLD_INTERRUPTS();
 		status = uds_reader_work(reader.reader);
 		RESUME_INTERRUPTS();
 		if (status != UDS_OK)
-			udspg_worker_sleep(-1);
+			is_idle = udspg_worker_sleep_idle();
 	}
 }

@@ -37,6 +37,12 @@ extern void udspg_worker_process_interrupts(void);
  */
 extern void udspg_worker_sleep(long timeout_ms);
 
+/*
+ * Sleep until the latch is set, with nothing to do: pg_stat_activity shows it.  True when it does
+ * so still; a worker that begins to work then reports its activity.
+ */
+extern bool udspg_worker_sleep_idle(void);
+
 /* What pg_stat_activity shows.  NULL: idle. */
 extern void udspg_worker_report_activity(const char *activity);
 

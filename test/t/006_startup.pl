@@ -72,6 +72,10 @@ like(uds_state($node), qr/4.*8|8.*4/, 'the reason names both values');
 post_fails_with(qr/uds is offline/, 'files of another geometry');
 is($node->safe_psql('postgres', 'SELECT count(*) FROM uds_sessions'),
 	0, 'nobody has a slot of an index that was never online');
+ok( $node->poll_query_until('postgres',
+		"SELECT string_agg(state, ' ') = 'idle idle idle' FROM pg_stat_activity "
+		  . "WHERE backend_type LIKE 'uds %'"),
+	'its workers are idle');
 
 restart_with("uds.memory = '4MB'");
 uds_wait_for_state($node, 'online');

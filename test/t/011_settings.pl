@@ -69,8 +69,11 @@ for my $case (
 		"$setting: offline, naming both values");
 	like($stderr, qr/HINT:  Set the settings back, or forget everything with uds_reset\(\)\./,
 		"$setting: with a hint");
-	(undef, undef, $stderr) = $node->psql('postgres', 'SELECT uds_checkpoint()');
-	like($stderr, qr/ERROR:  index is not online|uds is offline/, "$setting: nothing can be saved");
+	(undef, undef, $stderr) =
+	  $node->psql('postgres', "\\set VERBOSITY verbose\nSELECT uds_checkpoint()");
+	like($stderr, qr/ERROR:  55000: index is not online/, "$setting: nothing can be saved");
+	like($stderr, qr/DETAIL:  It is offline: files do not fit the settings .*$values/,
+		"$setting: with the reason");
 	$node->stop;
 	is(checksum_of($directory), $before, "$setting: nothing was written");
 	restart_with($back);
@@ -180,6 +183,9 @@ like(
 	uds_state($other),
 	qr/^offline: files belong to another server .*of the files is \d+, of this server \d+\.\)/,
 	'files of another server');
+(undef, undef, $stderr) = $other->psql('postgres', "SELECT uds_post(sha256('x'))");
+like($stderr, qr/HINT:  Set "uds\.directory" to the files of this server, or .*uds_reset\(\)\./,
+	'files of another server: with a hint');
 $other->stop;
 is(checksum_of($directory), $before, 'files of another server: nothing was written');
 $node->start;

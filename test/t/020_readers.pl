@@ -149,6 +149,27 @@ for my $readers (4, 1)
 		'>', 1_000_000, "uds.read_workers = $readers: each has read");
 }
 
+# Workers without work say so; while a reader stands still, who waits for it has work.
+my $activity = q{SELECT string_agg(concat_ws(' ', backend_type, state, nullif(query, '')), ', '
+	                               ORDER BY backend_type COLLATE "C")
+	FROM pg_stat_activity WHERE backend_type ~ '^uds (zone|reader)'};
+my $all_idle = 'uds reader 0 idle, uds zone 0 idle, uds zone 1 idle';
+ok($node->poll_query_until('postgres', "SELECT ($activity) = '$all_idle'"),
+	'workers without work are idle');
+my $waiting = uds_session($node);
+my ($reader) = reader_pids(1);
+kill 'STOP', $reader;
+$waiting->query_until(qr/started/, "\\echo started\nSELECT wrong_answers('kept', 1000);\n");
+$node->poll_query_until('postgres', 'SELECT min(parked) > 0 FROM uds_zones')
+  or die 'no request waits for a page';
+like( $node->safe_psql('postgres', $activity),
+	qr/uds zone 0 active executing requests, uds zone 1 active executing requests$/,
+	'zones with requests that wait for a page are not');
+kill 'CONT', $reader;
+is($waiting->query("SELECT 'done'"), "0\ndone", 'which get their answers then');
+$waiting->quit;
+ok($node->poll_query_until('postgres', "SELECT ($activity) = '$all_idle'"), 'and all are idle again');
+
 # What the system has in memory needs no reader.
 uds_set_faults($node);
 all_answers_are_right('pages in the memory of the system: all answers are right');

@@ -157,6 +157,9 @@ must_be_offline(engine *engine, uds_status expected, const char *text)
 	/* Nothing is executed, nothing breaks. */
 	assert_int_equal(uds_zone_turn(engine->zones[0]), UDS_PENDING);
 	assert_int_equal(engine_checkpoint(engine), UDS_ERR_STATE);
+	assert_int_equal(strncmp(engine->error.detail, "It is offline: ", 15), 0);
+	if (strstr(engine->error.detail, text) == NULL)
+		fail_msg("detail \"%s\" lacks \"%s\"", engine->error.detail, text);
 	engine_crash(engine);
 }
 

@@ -677,6 +677,7 @@ files_that_do_not_fit_are_refused_with_both_values(void **state)
 	engine->host.system_identifier = 78;
 	assert_int_equal(engine_open(engine), UDS_ERR_MISMATCH);
 	must_be(engine, UDS_STATE_OFFLINE, "files belong to another server");
+	assert_non_null(strstr(engine->error.hint, "uds_reset()"));
 	must_be(engine, UDS_STATE_OFFLINE, "77");
 	must_be(engine, UDS_STATE_OFFLINE, "78");
 	engine_crash(engine);

@@ -14,6 +14,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "../../src/engine/block.h"
 #include "../support/engine_host.h"
 #include "../support/files.h"
 #include "../support/generate.h"
@@ -481,6 +482,60 @@ new_names_and_repeats_are_counted(void **state)
 	engine_destroy(&engine);
 }
 
+static void
+what_zones_count_begins_anew_after_a_reset(void **state)
+{
+	enum
+	{
+		ZONES = 2
+	};
+	uds_config config = engine_config(8, 16, ZONES, UDS_STRUCTURE_BUCKETS);
+	engine engine;
+
+	(void) state;
+	engine_init(&engine, &config);
+	engine_must_open(&engine);
+	post_counters(&engine, 0, 20000);
+	for (uint32_t i = 0; i < ZONES; i++)
+	{
+		uds_zone_statistics zone;
+
+		/* The writer asks for the zone, and gives it back. */
+		atomic_store(&engine.index->zones_wanted, 1);
+		assert_int_equal(uds_zone_turn(engine.zones[i]), UDS_PENDING);
+		atomic_store(&engine.index->zones_wanted, 0);
+		assert_int_equal(uds_zone_turn(engine.zones[i]), UDS_OK);
+		uds_index_zone_statistics(engine.index, i, &zone);
+		assert_true(zone.requests > 1000);
+		assert_true(zone.rebalances > 0);
+		assert_true(zone.longest_pause_ns > 0);
+	}
+	uds_index_reset_statistics(engine.index);
+	for (uint32_t i = 0; i < ZONES; i++)
+	{
+		uds_zone_statistics zone;
+
+		uds_index_zone_statistics(engine.index, i, &zone);
+		assert_int_equal(zone.requests, 0);
+		assert_int_equal(zone.rebalances, 0);
+		assert_int_equal(zone.longest_pause_ns, 0);
+		assert_true(zone.records > 1000);
+	}
+	/* What was counted before the volume index was laid out anew is not subtracted from it. */
+	uds_block_fail(engine.index, &engine.writer_port, "a test says so");
+	engine_settle(&engine);
+	post_counters(&engine, 30000, 1000);
+	for (uint32_t i = 0; i < ZONES; i++)
+	{
+		uds_zone_statistics zone;
+
+		uds_index_zone_statistics(engine.index, i, &zone);
+		assert_in_range(zone.requests, 300, 700);
+		assert_true(zone.rebalances < 1000000);
+	}
+	engine_destroy(&engine);
+}
+
 /* ---- what request types do -------------------------------------------------------------------- */
 
 #define RECORDS UDS_RECORDS_PER_PAGE /* of a chapter with one record page */
@@ -706,6 +761,7 @@ main(void)
 		cmocka_unit_test(two_indexes_do_not_disturb_each_other),
 		cmocka_unit_test(a_script_on_one_name_is_counted),
 		cmocka_unit_test(new_names_and_repeats_are_counted),
+		cmocka_unit_test(what_zones_count_begins_anew_after_a_reset),
 		cmocka_unit_test(a_query_keeps_a_name_and_a_peek_does_not),
 		cmocka_unit_test(updates_and_posts_of_unknown_and_known_names),
 		cmocka_unit_test(a_deleted_name_stays_deleted),
