@@ -209,7 +209,8 @@ size_t uds_verifier_size(const uds_index *index);
 /*
  * Begin.  memory: uds_verifier_size() bytes, 64-byte aligned, of the caller until close.  Any
  * process; works beside everything else and changes nothing.
- * UDS_OK, UDS_ERR_STATE (never opened), UDS_ERR_CORRUPT (no volume), UDS_ERR_IO.
+ * UDS_OK, UDS_ERR_STATE (never opened, being recovered, offline), UDS_ERR_CORRUPT (no volume),
+ * UDS_ERR_IO.
  */
 UDS_MUST_CHECK uds_status uds_verifier_open(void *memory, uds_index *index, uds_port *port,
                                             uds_verifier **verifier, uds_error *error);
@@ -222,7 +223,7 @@ UDS_MUST_CHECK uds_status uds_verifier_open(void *memory, uds_index *index, uds_
  *
  * UDS_OK         one more was checked, or has expired meanwhile
  * UDS_NOT_FOUND  it was the last one before
- * UDS_PENDING    the index was recovered or reset meanwhile: begin anew
+ * UDS_PENDING    the index was recovered or reset meanwhile, or is going to be: begin anew
  * UDS_STOPPED    the host asked to stop
  */
 UDS_MUST_CHECK uds_status uds_verifier_next(uds_verifier *verifier, uds_problem *problems,

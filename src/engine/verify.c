@@ -36,6 +36,30 @@ uds_verifier_size(const uds_index *index)
 	return UDS_ALIGN(sizeof(uds_verifier), UDS_CACHE_LINE) + image_bytes(index);
 }
 
+/*
+ * Do the slots say what is on the volume?  Not while the writer changes both, or where it has given
+ * up.
+ */
+static bool
+is_settled(const uds_index *index)
+{
+	switch (uds_index_state(index))
+	{
+		case UDS_STATE_RECOVERING:
+		case UDS_STATE_OFFLINE:
+			return false;
+		case UDS_STATE_SUSPENDED:
+			return atomic_load_explicit(&index->suspension, memory_order_relaxed) !=
+			       UDS_SUSPENSION_RECOVERY;
+		case UDS_STATE_NONE:
+		case UDS_STATE_ONLINE:
+		case UDS_STATE_READ_ONLY:
+		case UDS_STATE_FAILED:
+			break;
+	}
+	return true;
+}
+
 uds_status
 uds_verifier_open(void *memory, uds_index *index, uds_port *port, uds_verifier **result,
                   uds_error *error)
@@ -50,6 +74,8 @@ uds_verifier_open(void *memory, uds_index *index, uds_port *port, uds_verifier *
 	verifier->epoch = atomic_load_explicit(&index->epoch, memory_order_acquire);
 	if (verifier->epoch == 0)
 		return uds_error_set(error, UDS_ERR_STATE, 0, "index was never opened");
+	if (!is_settled(index))
+		return uds_error_set(error, UDS_ERR_STATE, 0, "index is being recovered or offline");
 	verifier->image = (uint8_t *) memory + UDS_ALIGN(sizeof(*verifier), UDS_CACHE_LINE);
 	verifier->end = newest;
 	verifier->chapter = uds_geometry_oldest(&index->geometry, newest);
@@ -284,7 +310,9 @@ uds_verifier_next(uds_verifier *verifier, uds_problem *problems, uint32_t max, u
 	if (status != UDS_OK)
 		return status;
 	atomic_thread_fence(memory_order_acquire);
-	if (atomic_load_explicit(&index->epoch, memory_order_acquire) != verifier->epoch)
+	/* In this order: what begins after the first look has spoilt nothing. */
+	if (!is_settled(index) ||
+	    atomic_load_explicit(&index->epoch, memory_order_acquire) != verifier->epoch)
 		return UDS_PENDING;
 	/* The window has moved over it. */
 	if (atomic_load_explicit(&slot->chapter, memory_order_acquire) != there ||

@@ -406,6 +406,9 @@ take_over(uds_writer *writer, uds_error *error)
 	if (status != UDS_OK)
 		return status;
 	writer->store.has_control = true;
+	/* What was read may be of a write that failed and is not durable: nothing that an older version
+	 * names may be overwritten before this one is. */
+	writer->store.must_write_control = true;
 	if (writer->store.control.nonce !=
 	    atomic_load_explicit(&writer->index->nonce, memory_order_relaxed))
 		return uds_error_set(error, UDS_ERR_MISMATCH, 0, "files were replaced while in use");

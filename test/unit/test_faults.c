@@ -20,9 +20,10 @@
 #include "../support/files.h"
 #include "../support/generate.h"
 
-#define RECORD_PAGES 1
-#define CHAPTERS     16
-#define RECORDS      (RECORD_PAGES * UDS_RECORDS_PER_PAGE)
+#define RECORD_PAGES    1
+#define CHAPTERS        16
+#define FILE_NAME_BYTES 64
+#define RECORDS         (RECORD_PAGES * UDS_RECORDS_PER_PAGE)
 
 /* Which operations fail. */
 typedef struct plan
@@ -342,6 +343,47 @@ a_failed_save_leaves_the_earlier_one(void **state)
 	/* From the save, not from the volume. */
 	assert_int_equal(engine_statistics(engine).recovery_chapters, 0);
 	assert_int_equal(atomic_load(&engine->host.warnings), 0);
+}
+
+/* Note the file of the first operation that changes something. */
+static int
+note_first(void *context, const char *operation, const char *name)
+{
+	char *first = context;
+
+	if (first[0] == '\0' && strcmp(operation, "read") != 0)
+		snprintf(first, FILE_NAME_BYTES, "%s", name);
+	return 0;
+}
+
+/*
+ * The control file that a successor finds may be what a failed write left behind, not durable: the
+ * save that an older one names must not be overwritten before it is.
+ */
+static void
+a_successor_makes_control_durable_before_it_saves(void **state)
+{
+	fixture *fixture = *state;
+	engine *engine = &fixture->engine;
+	char first[FILE_NAME_BYTES] = "";
+
+	engine_must_open(engine);
+	post(engine, 0, 10);
+	assert_int_equal(engine_checkpoint(engine), UDS_OK);
+	uds_writer_detach(engine->writer);
+	assert_int_equal(uds_writer_open(engine->writer_memory,
+	                                 engine->index,
+	                                 &engine->writer_port,
+	                                 &engine->config,
+	                                 &engine->writer,
+	                                 &engine->error),
+	                 UDS_OK);
+	engine->host.fault = note_first;
+	engine->host.fault_context = first;
+	assert_int_equal(engine_checkpoint(engine), UDS_OK);
+	assert_string_equal(first, UDS_CONTROL_NEW_FILE);
+	engine->host.fault = fail_operation;
+	engine->host.fault_context = &fixture->plan;
 }
 
 static void
@@ -837,6 +879,7 @@ main(void)
 		CASE(requests_that_wait_for_room_learn_of_it),
 		CASE(a_crash_while_read_only_loses_only_what_was_not_written),
 		CASE(a_failed_save_leaves_the_earlier_one),
+		CASE(a_successor_makes_control_durable_before_it_saves),
 		CASE(a_failed_save_at_close_is_told_and_recovered_from),
 		CASE(a_control_file_that_cannot_be_written_keeps_the_index_offline),
 		CASE(a_reset_that_fails_is_tried_again),

@@ -367,6 +367,51 @@ a_pass_ends_with_the_index_it_began_with(void **state)
 	uds_verifier_close(verifier);
 }
 
+/* What a verifier finds while the files are made anew. */
+typedef struct meanwhile
+{
+	fixture *fixture;
+	uds_verifier *verifier;
+	uint32_t looks;
+} meanwhile;
+
+static int
+look_meanwhile(void *context, const char *operation, const char *name)
+{
+	meanwhile *meanwhile = context;
+	fixture *fixture = meanwhile->fixture;
+	uint32_t count;
+
+	if (strcmp(operation, "sync") != 0 || strcmp(name, UDS_VOLUME_FILE) != 0)
+		return 0;
+	meanwhile->looks++;
+	assert_int_equal(uds_verifier_next(meanwhile->verifier, fixture->problems, PROBLEMS, &count),
+	                 UDS_PENDING);
+	assert_int_equal(count, 0);
+	uds_verifier_close(meanwhile->verifier);
+	assert_int_equal(uds_verifier_open(meanwhile->verifier,
+	                                   fixture->engine.index,
+	                                   &fixture->port,
+	                                   &meanwhile->verifier,
+	                                   &fixture->engine.error),
+	                 UDS_ERR_STATE);
+	return 0;
+}
+
+/* The slots still name chapters that the file does not hold any more. */
+static void
+files_that_are_being_replaced_are_no_damage(void **state)
+{
+	fixture *fixture = *state;
+	meanwhile meanwhile = { .fixture = fixture, .verifier = open_verifier(fixture) };
+
+	fixture->engine.host.fault = look_meanwhile;
+	fixture->engine.host.fault_context = &meanwhile;
+	assert_int_equal(engine_reset(&fixture->engine), UDS_OK);
+	fixture->engine.host.fault = NULL;
+	assert_int_equal(meanwhile.looks, 1);
+}
+
 static void
 a_pass_stops_when_the_host_asks(void **state)
 {
@@ -396,6 +441,7 @@ main(void)
 		CASE(more_problems_than_there_is_room_for_are_counted),
 		CASE(chapters_that_expire_meanwhile_are_left_out),
 		CASE(a_pass_ends_with_the_index_it_began_with),
+		CASE(files_that_are_being_replaced_are_no_damage),
 		CASE(a_pass_stops_when_the_host_asks),
 	};
 
