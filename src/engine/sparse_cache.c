@@ -690,6 +690,14 @@ retire(uds_sparse_cache *cache, uint32_t entry, uint64_t version)
 	atomic_store_explicit(&cache->live[entry], UDS_NO_CHAPTER, memory_order_release);
 }
 
+/* Put a chapter, or none, in the place of the oldest one that failed.  Caller holds the mutex. */
+static void
+remember_failure(uds_sparse_cache *cache, uint64_t chapter)
+{
+	atomic_store_explicit(&cache->failed[cache->next_failed], chapter, memory_order_release);
+	cache->next_failed = (cache->next_failed + 1) % FAILURES_MAX;
+}
+
 /*
  * Make the next snapshot the present one: with a filled entry, without what has expired and what
  * had to go.  Caller holds the mutex.
@@ -726,6 +734,8 @@ publish(uds_sparse_cache *cache, uint32_t entry, uint64_t chapter, uint64_t olde
 	atomic_store_explicit(&cache->current, version, memory_order_seq_cst);
 	atomic_store_explicit(&cache->live[entry], chapter, memory_order_release);
 	atomic_store_explicit(&cache->live_count, next->count, memory_order_relaxed);
+	/* What failed may have been a passing error: it is tried again some time. */
+	remember_failure(cache, UDS_NO_CHAPTER);
 	atomic_fetch_add_explicit(&cache->loaded, 1, memory_order_relaxed);
 }
 
@@ -734,8 +744,7 @@ static void
 give_up(uds_sparse_cache *cache, uint32_t entry, uint64_t chapter)
 {
 	cache->entries[entry].state = ENTRY_FREE;
-	atomic_store_explicit(&cache->failed[cache->next_failed], chapter, memory_order_release);
-	cache->next_failed = (cache->next_failed + 1) % FAILURES_MAX;
+	remember_failure(cache, chapter);
 	atomic_fetch_add_explicit(&cache->failures, 1, memory_order_relaxed);
 }
 

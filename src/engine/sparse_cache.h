@@ -70,7 +70,8 @@ void uds_sparse_cache_init(uds_sparse_cache *cache, const uds_geometry *geometry
  * UDS_PENDING    its load is queued or under way, or has just ended
  * UDS_DUPLICATE  the same, and this call has queued it: a reader is to be woken
  * UDS_OVERFLOW   too many loads wait: dropped, counted
- * UDS_NOT_FOUND  the chapter is older than the window, or one of the last that could not be loaded
+ * UDS_NOT_FOUND  the chapter is older than the window, or could not be loaded not long ago: it is
+ *                tried again after 8 other loads
  */
 UDS_MUST_CHECK uds_status uds_sparse_cache_request(uds_sparse_cache *cache, uint64_t chapter,
                                                    uint64_t oldest);

@@ -1411,6 +1411,7 @@ typedef struct model
 	uint32_t queued;
 	uint64_t last_sequence;
 	uint64_t failed[FAILURES];
+	uint32_t next_failed;
 	uint64_t starved; /* zones inside must have this version, so that a load can begin; 0 = none */
 	uds_sparse_statistics statistics;
 	model_zone zones[ZONES];
@@ -1601,11 +1602,17 @@ model_load(model *model, uint64_t oldest, bool is_stopped)
 		return UDS_NOT_FOUND;
 	}
 	else if (is_missing(chapter - FIRST) || (!is_stopped && is_damaged(chapter - FIRST)))
-		model->failed[model->statistics.failures++ % FAILURES] = chapter;
+	{
+		model->statistics.failures++;
+		model->failed[model->next_failed++ % FAILURES] = chapter;
+	}
 	else if (is_stopped)
 		return UDS_STOPPED;
 	else
+	{
 		model_publish(model, chapter, oldest);
+		model->failed[model->next_failed++ % FAILURES] = UDS_NO_CHAPTER;
+	}
 	model->queued--;
 	memmove(model->queue, model->queue + 1, model->queued * sizeof(model->queue[0]));
 	for (uint32_t i = 0; i < ZONES; i++)
