@@ -552,8 +552,11 @@ draw_operation(uds_random *random)
 	return operations[uds_random_below(random, 16)];
 }
 
-/* Put together the requests of a round: a piece of a stream, new or of earlier rounds. */
-static void
+/*
+ * Put together the requests of a round: a piece of a stream, new or of earlier rounds.  True when
+ * some names were handed to the triage worker, which answers once.
+ */
+static bool
 make_round(client *client)
 {
 	fleet *fleet = client->fleet;
@@ -587,8 +590,9 @@ make_round(client *client)
 		if (uds_index_needs_triage(fleet->index, &name))
 			client->shown[shown++] = name;
 	}
-	client->left = 1;
+	client->left = shown > 0 ? 1 : 0;
 	atomic_store(&client->to_show, shown);
+	return shown > 0;
 }
 
 static void
@@ -637,8 +641,8 @@ run_round(client *client)
 {
 	fleet *fleet = client->fleet;
 
-	make_round(client);
-	if (atomic_load(&client->to_show) > 0)
+	/* The worker may have looked at them already: what counts is its answer. */
+	if (make_round(client))
 	{
 		uds_port_wake(&fleet->triage.port, UDS_WORKER_TRIAGE);
 		wait_for_answers(client);
