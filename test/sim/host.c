@@ -142,6 +142,36 @@ command_writer(host *host, host_command command)
 	sim_wake(host->sim, UDS_WORKER_WRITER);
 }
 
+/* Give the writer something to do. */
+static void
+command_at_random(host *host)
+{
+	switch (uds_random_below(host->random, 8))
+	{
+		case 0:
+			command_writer(host, HOST_REBUILD);
+			break;
+		case 1:
+			command_writer(host, HOST_SUSPEND);
+			break;
+		case 2:
+			command_writer(host, HOST_SUSPEND_SAVED);
+			break;
+		case 3:
+		case 4:
+			if (host->plan.has_resets &&
+			    host_zone_newest(&host->zones[0]) >= host->plan.reset_chapter)
+			{
+				command_writer(host, HOST_RESET);
+				break;
+			}
+			/* fall through */
+		default:
+			command_writer(host, HOST_CHECKPOINT);
+			break;
+	}
+}
+
 static void
 make_trouble(host *host)
 {
@@ -150,19 +180,19 @@ make_trouble(host *host)
 		case 0:
 		case 1:
 		case 2:
-			command_writer(host, HOST_CHECKPOINT);
-			break;
 		case 3:
-			stop_zone(host);
+			command_at_random(host);
 			break;
 		case 4:
-			sim_set_stop(host->sim, UDS_WORKER_WRITER, true);
+			stop_zone(host);
 			break;
 		case 5:
+			sim_set_stop(host->sim, UDS_WORKER_WRITER, true);
+			break;
 		case 6:
+		case 7:
 			begin_faults(host);
 			break;
-		case 7:
 		case 8:
 			if (host->config.reader_count > 0)
 				stop_readers(host);
@@ -172,8 +202,6 @@ make_trouble(host *host)
 			break;
 		default:
 			memset(&host->sim->faults, 0, sizeof(host->sim->faults));
-			if (host->plan.has_resets && uds_random_one_in(host->random, 2))
-				command_writer(host, HOST_RESET);
 			break;
 	}
 }
@@ -276,10 +304,12 @@ prepare(host *host)
 	host->writer = NULL;
 	host->command = HOST_NO_COMMAND;
 	host->retry_at = 0;
+	host->resume_at = 0;
 	host->is_stopping = false;
 	host->is_closed = false;
 	host->is_saved = false;
 	host->is_resetting = false;
+	host->is_rebuilding = false;
 	host->reader_absence_ns = uds_random_one_in(host->random, 4) ? LONG_ABSENCE_NS : ABSENCE_NS;
 	host->requests_left = host->plan.requests;
 	host->client_count = host->plan.clients + (host->plan.has_checker ? 1 : 0);
@@ -305,6 +335,8 @@ host_begin(host *host)
 	for (uint32_t i = 0; i < host->client_count; i++)
 		begin_client(host, i, i == host->plan.clients);
 	sim_spawn(host->sim, "supervisor", HOST_SUPERVISOR, supervisor_main, host);
+	if (host->plan.has_verifier)
+		sim_spawn(host->sim, "verifier", HOST_VERIFIER, host_verifier_main, host);
 	sim_spawn(host->sim, "trouble", HOST_TROUBLE, trouble_main, host);
 }
 
