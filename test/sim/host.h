@@ -8,6 +8,7 @@
  * host_triage.c    the triage worker
  * host_writer.c    the chapter writer
  * host_command.c   the commands that it is given
+ * host_death.c     workers that die where they are
  * host_verifier.c  a session that verifies the volume
  * host_describe.c  who waits for what, for the text of a failure
  */
@@ -56,6 +57,7 @@ typedef struct host_zone
 	uds_port port;
 	void *memory;
 	uds_zone_worker *worker; /* NULL while it is away */
+	bool has_died;           /* the worker before this one */
 	host_request *first;     /* queue of requests */
 	host_request *last;
 } host_zone;
@@ -67,6 +69,7 @@ typedef struct host_reader
 	uds_port port;
 	void *memory;
 	uds_reader *reader; /* NULL while it is away */
+	bool has_died;
 } host_reader;
 
 /* Names that a client wants the triage worker to look at, before it sends requests for them. */
@@ -85,7 +88,8 @@ typedef struct host_triage
 	uds_port port;
 	void *memory;
 	uds_triage *triage; /* NULL while it is away */
-	host_look *first;   /* queue */
+	bool has_died;
+	host_look *first; /* queue */
 } host_triage;
 
 typedef struct host_client
@@ -123,6 +127,7 @@ typedef struct host_plan
 	bool has_resets;
 	uint64_t reset_chapter; /* no reset before this one is open */
 	bool has_verifier;
+	bool has_deaths;
 	bool has_late_faults; /* also while the server stops */
 	uint64_t stop_ns;     /* the server stops then, whatever clients do; 0: when they are done */
 	bool must_save;       /* at the orderly end */
@@ -139,6 +144,7 @@ typedef struct host_totals
 	uint64_t recoveries, checkpoints, resets, rebuilds, suspensions, early_stops;
 	uint64_t verified; /* chapters */
 	uint64_t restarts, reader_restarts, reads;
+	uint64_t deaths, lost_requests;
 } host_totals;
 
 struct host
@@ -160,6 +166,8 @@ struct host
 	uint64_t reset_sequence; /* the same, when a reset has begun to change files */
 	bool is_resetting;
 	bool is_rebuilding;
+	bool has_writer_died;
+	uint64_t deaths;    /* in this life */
 	uint64_t retry_at;  /* when read only */
 	uint64_t resume_at; /* when suspended */
 	uint64_t read_only_marks;
@@ -214,6 +222,15 @@ void host_note_durable(host *host);
 
 /* Number of the open chapter of a zone. */
 uint64_t host_zone_newest(const host_zone *zone);
+
+/* Begin the coroutine of a worker; its predecessor may have died. */
+void host_spawn_zone(host_zone *zone);
+void host_spawn_reader(host_reader *reader);
+void host_spawn_triage(host_triage *triage);
+void host_spawn_writer(host *host);
+
+/* Let a worker die where it is, and begin its successor. */
+void host_death_at_random(host *host);
 
 /* Do what the writer is told to; called by its coroutine. */
 void host_command_run(host *host, host_command command);

@@ -3,12 +3,15 @@
  */
 #include "host.h"
 
-/* May a call fail with this status, given the faults until now? */
 bool
 host_is_excused(const host *host, uds_status status, uint64_t injected_before)
 {
-	return status == UDS_STOPPED || ((status == UDS_ERR_IO || status == UDS_ERR_NO_SPACE) &&
-	                                 host->sim->injected != injected_before);
+	if (status == UDS_STOPPED)
+		return true;
+	if (status == UDS_ERR_IO || status == UDS_ERR_NO_SPACE)
+		return host->sim->injected != injected_before;
+	/* The index may have failed. */
+	return host->deaths > 0 && (status == UDS_ERR_STATE || status == UDS_ERR_INTERNAL);
 }
 
 static void

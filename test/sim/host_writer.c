@@ -109,6 +109,13 @@ host_writer_main(void *argument)
 	host *host = argument;
 	sim *sim = host->sim;
 
+	/* The exit callback of a predecessor that has died. */
+	if (host->has_writer_died && host->writer != NULL)
+	{
+		uds_writer_detach(host->writer);
+		sim_close_files(sim, UDS_WORKER_WRITER);
+	}
+	host->has_writer_died = false;
 	for (;;)
 	{
 		uint64_t injected = sim->injected;

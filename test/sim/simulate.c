@@ -221,6 +221,7 @@ choose_trouble(run *run, host_plan *plan)
 	plan->trouble_ns = run->is_hasty ? 500000 : 2000000;
 	plan->has_resets = uds_random_one_in(random, 4);
 	plan->reset_chapter = uds_random_below(random, 12);
+	plan->has_deaths = uds_random_one_in(random, 3);
 	plan->has_late_faults = uds_random_one_in(random, 2);
 	choose_faults(run, &plan->faults);
 }
@@ -427,10 +428,14 @@ print_totals(const totals *totals)
 		N(host->reader_restarts),
 		N(totals->relaxed),
 		N(totals->points));
-	printf("simulate: %llu rebuilds, %llu times suspended, %llu chapters verified\n",
-	       N(host->rebuilds),
-	       N(host->suspensions),
-	       N(host->verified));
+	printf(
+		"simulate: %llu rebuilds, %llu times suspended, %llu chapters verified; %llu workers died, "
+		"with %llu requests\n",
+		N(host->rebuilds),
+		N(host->suspensions),
+		N(host->verified),
+		N(host->deaths),
+		N(host->lost_requests));
 	printf(
 		"simulate: sparse chapters: %llu hooks found, %llu names beside them; %llu hooks triaged, "
 		"%llu loads, %llu given up, %llu not queued\n",
