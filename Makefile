@@ -9,6 +9,7 @@
 #   make unit               tests of the engine; SANITIZE=address,undefined or SANITIZE=thread
 #   make simulate           seeded crash and interleaving search; SEEDS=number of runs, SIM_SECONDS=
 #                           or HOURS=, SIM_JOBS=processes
+#   make find-bugs          does the simulation find the bugs of test/sim/bugs, and how fast
 #   make fuzz               libFuzzer targets; FUZZ_SECONDS=seconds for each
 #   make bench              benchmarks, with the conditions they ran under
 #   make format             write the layout of .clang-format; check-format compares
@@ -148,6 +149,8 @@ FIRST       ?= 1
 SIM_SECONDS ?=
 HOURS       ?=
 SIM_JOBS    ?= 1
+# At most so many for each planted bug.
+BUG_SEEDS   ?= 20000
 
 sim_directory := build/sim$(SANITIZE_NAME)
 SIM_SUPPORT   := generate port_sim sim sim_disk
@@ -165,6 +168,10 @@ $(sim_directory)/simulate: $(patsubst %.c,$(sim_directory)/%.o,$(SIM_SOURCES)) \
 simulate: $(sim_directory)/simulate
 	$< --first $(FIRST) --jobs $(SIM_JOBS) \
 		$(if $(HOURS),--hours $(HOURS),$(if $(SIM_SECONDS),--seconds $(SIM_SECONDS),--seeds $(SEEDS)))
+
+.PHONY: find-bugs
+find-bugs:
+	test/sim/find_bugs $(BUG_SEEDS)
 
 # ---- fuzzing ------------------------------------------------------------------------------------
 

@@ -142,27 +142,57 @@ command_writer(host *host, host_command command)
 	sim_wake(host->sim, UDS_WORKER_WRITER);
 }
 
+/* Give the writer something to do. */
+static void
+command_at_random(host *host)
+{
+	switch (uds_random_below(host->random, 8))
+	{
+		case 0:
+			command_writer(host, HOST_REBUILD);
+			break;
+		case 1:
+			command_writer(host, HOST_SUSPEND);
+			break;
+		case 2:
+			command_writer(host, HOST_SUSPEND_SAVED);
+			break;
+		case 3:
+		case 4:
+			if (host->plan.has_resets &&
+			    host_zone_newest(&host->zones[0]) >= host->plan.reset_chapter)
+			{
+				command_writer(host, HOST_RESET);
+				break;
+			}
+			/* fall through */
+		default:
+			command_writer(host, HOST_CHECKPOINT);
+			break;
+	}
+}
+
 static void
 make_trouble(host *host)
 {
-	switch (uds_random_below(host->random, 11))
+	switch (uds_random_below(host->random, 12))
 	{
 		case 0:
 		case 1:
 		case 2:
-			command_writer(host, HOST_CHECKPOINT);
-			break;
 		case 3:
-			stop_zone(host);
+			command_at_random(host);
 			break;
 		case 4:
-			sim_set_stop(host->sim, UDS_WORKER_WRITER, true);
+			stop_zone(host);
 			break;
 		case 5:
+			sim_set_stop(host->sim, UDS_WORKER_WRITER, true);
+			break;
 		case 6:
+		case 7:
 			begin_faults(host);
 			break;
-		case 7:
 		case 8:
 			if (host->config.reader_count > 0)
 				stop_readers(host);
@@ -170,10 +200,12 @@ make_trouble(host *host)
 		case 9:
 			sim_set_stop(host->sim, UDS_WORKER_TRIAGE, true);
 			break;
+		case 10:
+			if (host->plan.has_deaths)
+				host_death_at_random(host);
+			break;
 		default:
 			memset(&host->sim->faults, 0, sizeof(host->sim->faults));
-			if (host->plan.has_resets && uds_random_one_in(host->random, 2))
-				command_writer(host, HOST_RESET);
 			break;
 	}
 }
@@ -210,30 +242,45 @@ static void
 begin_zone(host *host, uint32_t number)
 {
 	host_zone *zone = &host->zones[number];
-	char name[24];
 
 	memset(zone, 0, sizeof(*zone));
 	zone->host = host;
 	zone->number = number;
 	zone->port = (uds_port){ .sim = host->sim, .worker = UDS_WORKER_ZONE + number };
 	zone->memory = host_allocate(host, uds_zone_worker_size());
-	snprintf(name, sizeof(name), "zone %u", number);
-	sim_spawn(host->sim, name, zone->port.worker, host_zone_main, zone);
+	host_spawn_zone(zone);
+}
+
+void
+host_spawn_zone(host_zone *zone)
+{
+	char name[24];
+
+	zone->port.is_leaving = false;
+	snprintf(name, sizeof(name), "zone %u", zone->number);
+	sim_spawn(zone->host->sim, name, zone->port.worker, host_zone_main, zone);
 }
 
 static void
 begin_reader(host *host, uint32_t number)
 {
 	host_reader *reader = &host->readers[number];
-	char name[24];
 
 	memset(reader, 0, sizeof(*reader));
 	reader->host = host;
 	reader->number = number;
 	reader->port = (uds_port){ .sim = host->sim, .worker = UDS_WORKER_READER + number };
 	reader->memory = host_allocate(host, uds_reader_size());
-	snprintf(name, sizeof(name), "reader %u", number);
-	sim_spawn(host->sim, name, reader->port.worker, host_reader_main, reader);
+	host_spawn_reader(reader);
+}
+
+void
+host_spawn_reader(host_reader *reader)
+{
+	char name[24];
+
+	snprintf(name, sizeof(name), "reader %u", reader->number);
+	sim_spawn(reader->host->sim, name, reader->port.worker, host_reader_main, reader);
 }
 
 static void
@@ -245,7 +292,19 @@ begin_triage(host *host)
 	triage->host = host;
 	triage->port = (uds_port){ .sim = host->sim, .worker = UDS_WORKER_TRIAGE };
 	triage->memory = host_allocate(host, uds_triage_size());
-	sim_spawn(host->sim, "triage", triage->port.worker, host_triage_main, triage);
+	host_spawn_triage(triage);
+}
+
+void
+host_spawn_triage(host_triage *triage)
+{
+	sim_spawn(triage->host->sim, "triage", triage->port.worker, host_triage_main, triage);
+}
+
+void
+host_spawn_writer(host *host)
+{
+	sim_spawn(host->sim, "writer", UDS_WORKER_WRITER, host_writer_main, host);
 }
 
 static void
@@ -276,10 +335,14 @@ prepare(host *host)
 	host->writer = NULL;
 	host->command = HOST_NO_COMMAND;
 	host->retry_at = 0;
+	host->resume_at = 0;
 	host->is_stopping = false;
 	host->is_closed = false;
 	host->is_saved = false;
 	host->is_resetting = false;
+	host->is_rebuilding = false;
+	host->has_writer_died = false;
+	host->deaths = 0;
 	host->reader_absence_ns = uds_random_one_in(host->random, 4) ? LONG_ABSENCE_NS : ABSENCE_NS;
 	host->requests_left = host->plan.requests;
 	host->client_count = host->plan.clients + (host->plan.has_checker ? 1 : 0);
@@ -295,7 +358,7 @@ void
 host_begin(host *host)
 {
 	prepare(host);
-	sim_spawn(host->sim, "writer", UDS_WORKER_WRITER, host_writer_main, host);
+	host_spawn_writer(host);
 	for (uint32_t i = 0; i < host->config.zone_count; i++)
 		begin_zone(host, i);
 	for (uint32_t i = 0; i < host->config.reader_count; i++)
@@ -305,6 +368,8 @@ host_begin(host *host)
 	for (uint32_t i = 0; i < host->client_count; i++)
 		begin_client(host, i, i == host->plan.clients);
 	sim_spawn(host->sim, "supervisor", HOST_SUPERVISOR, supervisor_main, host);
+	if (host->plan.has_verifier)
+		sim_spawn(host->sim, "verifier", HOST_VERIFIER, host_verifier_main, host);
 	sim_spawn(host->sim, "trouble", HOST_TROUBLE, trouble_main, host);
 }
 

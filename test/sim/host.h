@@ -6,7 +6,10 @@
  * host_zone.c      zone workers; answers go to the reference from here
  * host_reader.c    readers
  * host_triage.c    the triage worker
- * host_writer.c    the chapter writer and the commands it is given
+ * host_writer.c    the chapter writer
+ * host_command.c   the commands that it is given
+ * host_death.c     workers that die where they are
+ * host_verifier.c  a session that verifies the volume
  * host_describe.c  who waits for what, for the text of a failure
  */
 #ifndef UDS_SIM_HOST_H
@@ -23,6 +26,7 @@
 #define HOST_CLIENT      UDS_WORKER_COUNT /* worker id of the first client */
 #define HOST_SUPERVISOR  (HOST_CLIENT + HOST_CLIENTS_MAX)
 #define HOST_TROUBLE     (HOST_SUPERVISOR + 1)
+#define HOST_VERIFIER    (HOST_TROUBLE + 1)
 
 /* A request of a client, on its way to a zone and back. */
 typedef struct host_request
@@ -53,6 +57,7 @@ typedef struct host_zone
 	uds_port port;
 	void *memory;
 	uds_zone_worker *worker; /* NULL while it is away */
+	bool has_died;           /* the worker before this one */
 	host_request *first;     /* queue of requests */
 	host_request *last;
 } host_zone;
@@ -64,6 +69,7 @@ typedef struct host_reader
 	uds_port port;
 	void *memory;
 	uds_reader *reader; /* NULL while it is away */
+	bool has_died;
 } host_reader;
 
 /* Names that a client wants the triage worker to look at, before it sends requests for them. */
@@ -82,7 +88,8 @@ typedef struct host_triage
 	uds_port port;
 	void *memory;
 	uds_triage *triage; /* NULL while it is away */
-	host_look *first;   /* queue */
+	bool has_died;
+	host_look *first; /* queue */
 } host_triage;
 
 typedef struct host_client
@@ -97,7 +104,10 @@ typedef enum host_command
 {
 	HOST_NO_COMMAND,
 	HOST_CHECKPOINT,
-	HOST_RESET
+	HOST_RESET,
+	HOST_REBUILD,
+	HOST_SUSPEND, /* and resume after some time */
+	HOST_SUSPEND_SAVED
 } host_command;
 
 /* What a life of the server is like. */
@@ -115,6 +125,9 @@ typedef struct host_plan
 	bool is_patient;     /* no trouble before a request was answered since the last one, so that
 						  * it wakes nobody whose wake-up was lost */
 	bool has_resets;
+	uint64_t reset_chapter; /* no reset before this one is open */
+	bool has_verifier;
+	bool has_deaths;
 	bool has_late_faults; /* also while the server stops */
 	uint64_t stop_ns;     /* the server stops then, whatever clients do; 0: when they are done */
 	bool must_save;       /* at the orderly end */
@@ -128,8 +141,10 @@ typedef struct host_totals
 	uint64_t found_sparse,
 		found_beside; /* of these, by the volume index, and by the sparse cache */
 	uint64_t triaged, loads, failed_loads, dropped_loads;
-	uint64_t recoveries, checkpoints, resets, early_stops;
+	uint64_t recoveries, checkpoints, resets, rebuilds, suspensions, early_stops;
+	uint64_t verified; /* chapters */
 	uint64_t restarts, reader_restarts, reads;
+	uint64_t deaths, lost_requests;
 } host_totals;
 
 struct host
@@ -150,7 +165,11 @@ struct host
 	uint64_t save_sequence;  /* last store of the reference when a save was begun */
 	uint64_t reset_sequence; /* the same, when a reset has begun to change files */
 	bool is_resetting;
-	uint64_t retry_at; /* when read only */
+	bool is_rebuilding;
+	bool has_writer_died;
+	uint64_t deaths;    /* in this life */
+	uint64_t retry_at;  /* when read only */
+	uint64_t resume_at; /* when suspended */
 	uint64_t read_only_marks;
 
 	host_zone zones[HOST_ZONES_MAX];
@@ -195,11 +214,29 @@ void *host_allocate(host *host, size_t bytes);
 /* State of the index. */
 uds_state host_state(const host *host);
 
+/* May a call fail with this status, given the faults until now? */
+bool host_is_excused(const host *host, uds_status status, uint64_t injected_before);
+
 /* Chapters that the engine has published are durable. */
 void host_note_durable(host *host);
 
 /* Number of the open chapter of a zone. */
 uint64_t host_zone_newest(const host_zone *zone);
+
+/* Begin the coroutine of a worker; its predecessor may have died. */
+void host_spawn_zone(host_zone *zone);
+void host_spawn_reader(host_reader *reader);
+void host_spawn_triage(host_triage *triage);
+void host_spawn_writer(host *host);
+
+/* Let a worker die where it is, and begin its successor. */
+void host_death_at_random(host *host);
+
+/* Do what the writer is told to; called by its coroutine. */
+void host_command_run(host *host, host_command command);
+
+/* Go on with a suspended index, when its time has come. */
+void host_command_resume(host *host);
 
 /* Coroutines; the argument is the host_zone, host_reader, host_triage, host_client or host. */
 void host_zone_main(void *argument);
@@ -207,6 +244,7 @@ void host_reader_main(void *argument);
 void host_triage_main(void *argument);
 void host_client_main(void *argument);
 void host_writer_main(void *argument);
+void host_verifier_main(void *argument);
 
 /* Does the server have a triage worker? */
 bool host_has_triage(const host *host);

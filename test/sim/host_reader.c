@@ -18,8 +18,9 @@ run_reader(host_reader *reader)
 	                                      &reader->reader,
 	                                      &error);
 
-	if (status != UDS_OK)
+	if (status != UDS_OK && !(status == UDS_ERR_INTERNAL && reader->has_died))
 		sim_fail(host->sim, "reader %u: attach returns %d", reader->number, status);
+	reader->has_died = false;
 	while (!sim_must_stop(host->sim, reader->port.worker))
 	{
 		status = uds_reader_work(reader->reader);
@@ -41,6 +42,13 @@ host_reader_main(void *argument)
 	host_reader *reader = argument;
 	host *host = reader->host;
 
+	/* The exit callback of a predecessor that has died. */
+	if (reader->reader != NULL)
+	{
+		uds_reader_detach(reader->reader);
+		reader->reader = NULL;
+		sim_close_files(host->sim, reader->port.worker);
+	}
 	/* It may be late, too. */
 	sim_sleep(host->sim, uds_random_below(host->random, host->reader_absence_ns));
 	while (!host->is_stopping)

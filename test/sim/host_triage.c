@@ -36,8 +36,9 @@ run_triage(host_triage *triage)
 	uds_status status =
 		uds_triage_attach(triage->memory, host->index, &triage->port, &triage->triage, &error);
 
-	if (status != UDS_OK)
+	if (status != UDS_OK && !(status == UDS_ERR_INTERNAL && triage->has_died))
 		sim_fail(host->sim, "triage: attach returns %d", status);
+	triage->has_died = false;
 	while (!sim_must_stop(host->sim, triage->port.worker))
 	{
 		if (!serve_client(triage))
@@ -53,6 +54,13 @@ host_triage_main(void *argument)
 	host_triage *triage = argument;
 	host *host = triage->host;
 
+	/* The exit callback of a predecessor that has died. */
+	if (triage->triage != NULL)
+	{
+		uds_triage_detach(triage->triage);
+		triage->triage = NULL;
+		sim_close_files(host->sim, triage->port.worker);
+	}
 	while (!host->is_stopping)
 	{
 		run_triage(triage);

@@ -1,5 +1,5 @@
 /*
- * host_writer.c: the chapter writer of the simulated server, and the commands it is given.
+ * host_writer.c: the chapter writer of the simulated server.
  */
 #include "host.h"
 
@@ -21,55 +21,9 @@ host_writer_watch(void *context, const char *file)
 		reference_begin_reset(host->reference);
 		host->reset_sequence = host->reference->sequence;
 	}
-	else if (!host->is_resetting && host_state(host) == UDS_STATE_RECOVERING)
+	else if (!host->is_resetting && !host->is_rebuilding &&
+	         host_state(host) == UDS_STATE_RECOVERING)
 		reference_crashed(host->reference);
-}
-
-/* May a call fail with this status, given the faults until now? */
-static bool
-is_excused(const host *host, uds_status status, uint64_t injected_before)
-{
-	return status == UDS_STOPPED || ((status == UDS_ERR_IO || status == UDS_ERR_NO_SPACE) &&
-	                                 host->sim->injected != injected_before);
-}
-
-static void
-run_checkpoint(host *host)
-{
-	uint64_t injected = host->sim->injected;
-	uds_error error;
-	uds_status status = uds_writer_checkpoint(host->writer, &error);
-
-	if (host_state(host) == UDS_STATE_READ_ONLY)
-		host->read_only_marks++;
-	if (status == UDS_OK)
-	{
-		host->totals.checkpoints++;
-		host_note_durable(host);
-		reference_saved(host->reference, host->save_sequence);
-		sim_progress(host->sim);
-	}
-	else if (!is_excused(host, status, injected))
-		sim_fail(host->sim, "checkpoint returns %d: %s", status, error.message);
-	host->retry_at = host->sim->time_ns + uds_random_below(host->random, 1000000000);
-}
-
-static void
-run_reset(host *host)
-{
-	uint64_t injected = host->sim->injected;
-	uds_error error;
-	uds_status status;
-
-	host->is_resetting = true;
-	host->reset_sequence = 0;
-	status = uds_writer_reset(host->writer, &error);
-	host->is_resetting = false;
-	if (status == UDS_OK)
-		reference_end_reset(host->reference, host->reset_sequence);
-	if (status != UDS_OK && !is_excused(host, status, injected))
-		sim_fail(host->sim, "reset returns %d: %s", status, error.message);
-	host->totals.resets += status == UDS_OK;
 }
 
 /* The writer's loop; returns when the worker is to stop, or to begin anew. */
@@ -95,7 +49,7 @@ serve_writer(host *host)
 			sim_progress(sim);
 			continue;
 		}
-		if (status != UDS_NOT_FOUND && !is_excused(host, status, injected))
+		if (status != UDS_NOT_FOUND && !host_is_excused(host, status, injected))
 			sim_fail(sim, "writer's work returns %d: %s", status, error.message);
 		if (host_state(host) == UDS_STATE_OFFLINE)
 			return;
@@ -106,31 +60,47 @@ serve_writer(host *host)
 			host_command command = host->command;
 
 			host->command = HOST_NO_COMMAND;
-			if (command == HOST_CHECKPOINT)
-				run_checkpoint(host);
-			else
-				run_reset(host);
+			host_command_run(host, command);
 			continue;
 		}
-		if (host_state(host) == UDS_STATE_READ_ONLY || host->is_stopping)
+		if (host_state(host) == UDS_STATE_SUSPENDED && sim->time_ns >= host->resume_at)
+			host_command_resume(host);
+		else if (host_state(host) == UDS_STATE_READ_ONLY ||
+		         host_state(host) == UDS_STATE_SUSPENDED || host->is_stopping)
 			(void) !uds_port_wait(&host->writer_port, 10);
 		else
 			sim_wait(sim, "writer idle");
 	}
 }
 
-/* The server stops, all zones have left: save. */
+/*
+ * The server stops, all zones have left: save.  A suspended index may be saved already, or have
+ * nothing to save.
+ */
 static void
 close_index(host *host)
 {
+	uint32_t suspension = host_state(host) == UDS_STATE_SUSPENDED
+	                          ? atomic_load(&host->index->suspension)
+	                          : UDS_SUSPENSION_NONE;
 	uint64_t injected = host->sim->injected;
 	uds_error error;
 	uds_status status = uds_writer_close(host->writer, host->plan.must_save, &error);
 
-	if (status != UDS_OK && !is_excused(host, status, injected))
+	if (status != UDS_OK && !host_is_excused(host, status, injected))
 		sim_fail(host->sim, "close returns %d: %s", status, error.message);
 	host->is_closed = true;
-	host->is_saved = status == UDS_OK && host->plan.must_save;
+	host->is_saved = status == UDS_OK && suspension != UDS_SUSPENSION_RECOVERY &&
+	                 (host->plan.must_save || suspension == UDS_SUSPENSION_SAVED);
+}
+
+/* Can the index be closed in order? */
+static bool
+may_close(const host *host)
+{
+	return host->is_stopping && uds_writer_zones_have_left(host->writer) &&
+	       !sim_must_stop(host->sim, UDS_WORKER_WRITER) &&
+	       (uds_state_executes(host_state(host)) || host_state(host) == UDS_STATE_SUSPENDED);
 }
 
 void
@@ -139,6 +109,13 @@ host_writer_main(void *argument)
 	host *host = argument;
 	sim *sim = host->sim;
 
+	/* The exit callback of a predecessor that has died. */
+	if (host->has_writer_died && host->writer != NULL)
+	{
+		uds_writer_detach(host->writer);
+		sim_close_files(sim, UDS_WORKER_WRITER);
+	}
+	host->has_writer_died = false;
 	for (;;)
 	{
 		uint64_t injected = sim->injected;
@@ -156,14 +133,13 @@ host_writer_main(void *argument)
 			sim_progress(sim);
 			host_note_durable(host);
 			serve_writer(host);
-			if (host->is_stopping && uds_writer_zones_have_left(host->writer) &&
-			    !sim_must_stop(sim, UDS_WORKER_WRITER) && uds_state_executes(host_state(host)))
+			if (may_close(host))
 			{
 				close_index(host);
 				return;
 			}
 		}
-		else if (!is_excused(host, status, injected))
+		else if (!host_is_excused(host, status, injected))
 			sim_fail(sim, "open returns %d: %s (%s)", status, error.message, error.detail);
 		uds_writer_detach(host->writer);
 		sim_sleep(sim, uds_random_below(host->random, 20000000));

@@ -251,8 +251,9 @@ run_zone_worker(host_zone *zone)
 	                                    &zone->worker,
 	                                    &error);
 
-	if (status != UDS_OK)
+	if (status != UDS_OK && !(status == UDS_ERR_INTERNAL && zone->has_died))
 		sim_fail(host->sim, "zone %u: attach returns %d", zone->number, status);
+	zone->has_died = false;
 	for (;;)
 	{
 		bool is_stopping = sim_must_stop(host->sim, zone->port.worker);
@@ -273,6 +274,13 @@ host_zone_main(void *argument)
 	host_zone *zone = argument;
 	host *host = zone->host;
 
+	/* The exit callback of a predecessor that has died. */
+	if (zone->worker != NULL)
+	{
+		uds_zone_detach(zone->worker);
+		zone->worker = NULL;
+		sim_close_files(host->sim, zone->port.worker);
+	}
 	for (;;)
 	{
 		run_zone_worker(zone);

@@ -219,7 +219,9 @@ choose_trouble(run *run, host_plan *plan)
 	plan->is_patient = uds_random_one_in(random, 2);
 	plan->troubles = plan->is_patient ? UINT32_MAX : (uint32_t) uds_random_range(random, 1, 400);
 	plan->trouble_ns = run->is_hasty ? 500000 : 2000000;
-	plan->has_resets = uds_random_one_in(random, 16);
+	plan->has_resets = uds_random_one_in(random, 4);
+	plan->reset_chapter = uds_random_below(random, 12);
+	plan->has_deaths = uds_random_one_in(random, 3);
 	plan->has_late_faults = uds_random_one_in(random, 2);
 	choose_faults(run, &plan->faults);
 }
@@ -244,6 +246,7 @@ choose_life(run *run, bool is_last)
 		plan->shares[i] = (uint32_t) uds_random_below(random, 4);
 	plan->shares[UDS_POST] += 1 + (uint32_t) uds_random_below(random, 8);
 	plan->has_checker = is_last || uds_random_one_in(random, 4);
+	plan->has_verifier = uds_random_one_in(random, 8);
 	if (!is_last)
 		choose_trouble(run, plan);
 	plan->must_save = is_last || !uds_random_one_in(random, 4);
@@ -279,6 +282,13 @@ live(run *run, bool is_last)
 		       run->host.config.reader_count);
 	host_begin(&run->host);
 	end = sim_run(run->sim);
+	if (run->host.shown_name != UINT32_MAX)
+		printf("life %u ends %s\n",
+		       run->lives,
+		       end == SIM_CRASHED   ? "with a crash"
+		       : end == SIM_FAILED  ? "with a failure"
+		       : run->host.is_saved ? "saved"
+		                            : "without a save");
 	sim_crash_after(run->sim, 0, 0);
 	host_end(&run->host, end != SIM_ENDED);
 	sim_forget_tasks(run->sim);
@@ -418,6 +428,14 @@ print_totals(const totals *totals)
 		N(host->reader_restarts),
 		N(totals->relaxed),
 		N(totals->points));
+	printf(
+		"simulate: %llu rebuilds, %llu times suspended, %llu chapters verified; %llu workers died, "
+		"with %llu requests\n",
+		N(host->rebuilds),
+		N(host->suspensions),
+		N(host->verified),
+		N(host->deaths),
+		N(host->lost_requests));
 	printf(
 		"simulate: sparse chapters: %llu hooks found, %llu names beside them; %llu hooks triaged, "
 		"%llu loads, %llu given up, %llu not queued\n",

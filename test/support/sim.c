@@ -155,6 +155,43 @@ sim_spawn(sim *sim, const char *name, uds_worker_id worker, void (*function)(voi
 	makecontext(&task->context, task_main, 0);
 }
 
+void
+sim_close_files(sim *sim, uds_worker_id worker)
+{
+	uds_port_file **link = &sim->own->files;
+
+	while (*link != NULL)
+	{
+		uds_port_file *file = *link;
+
+		if (file->owner != worker)
+		{
+			link = &file->next;
+			continue;
+		}
+		*link = file->next;
+		free(file);
+	}
+}
+
+bool
+sim_kill(sim *sim, uds_worker_id worker, bool closes_files)
+{
+	sim_task *task = sim->own->tasks;
+
+	while (task < sim->own->tasks + SIM_TASKS_MAX &&
+	       (task->state == SIM_TASK_NONE || task->worker != worker))
+		task++;
+	if (task == sim->own->tasks + SIM_TASKS_MAX || task == sim->own->current ||
+	    task->mutexes_held > 0)
+		return false;
+	task->state = SIM_TASK_NONE;
+	sim->own->workers[worker] = (sim_worker){ 0 };
+	if (closes_files)
+		sim_close_files(sim, worker);
+	return true;
+}
+
 static bool
 can_run(const sim *sim, const sim_task *task)
 {

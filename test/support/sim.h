@@ -84,6 +84,16 @@ void sim_destroy(sim *sim);
 void sim_spawn(sim *sim, const char *name, uds_worker_id worker, void (*function)(void *),
                void *argument);
 
+/*
+ * End the coroutine of a worker where it is, as if its process had died; another may be spawned in
+ * its place.  closes_files: its files are closed.  False: it cannot die now, since it holds a mutex,
+ * is the one that runs, or is not there.
+ */
+bool sim_kill(sim *sim, uds_worker_id worker, bool closes_files);
+
+/* Close all files of a worker, as the end of its process does. */
+void sim_close_files(sim *sim, uds_worker_id worker);
+
 /* Crash after so many points, or changes of the disk, from now; 0: not for their sake. */
 void sim_crash_after(sim *sim, uint64_t points, uint64_t changes);
 

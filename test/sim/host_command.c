@@ -1,0 +1,136 @@
+/*
+ * host_command.c: the commands that the writer of the simulated server is given.
+ */
+#include "host.h"
+
+bool
+host_is_excused(const host *host, uds_status status, uint64_t injected_before)
+{
+	if (status == UDS_STOPPED)
+		return true;
+	if (status == UDS_ERR_IO || status == UDS_ERR_NO_SPACE)
+		return host->sim->injected != injected_before;
+	/* The index may have failed. */
+	return host->deaths > 0 && (status == UDS_ERR_STATE || status == UDS_ERR_INTERNAL);
+}
+
+static void
+run_checkpoint(host *host)
+{
+	uint64_t injected = host->sim->injected;
+	uds_error error;
+	uds_status status = uds_writer_checkpoint(host->writer, &error);
+
+	if (host_state(host) == UDS_STATE_READ_ONLY)
+		host->read_only_marks++;
+	if (status == UDS_OK)
+	{
+		host->totals.checkpoints++;
+		host_note_durable(host);
+		reference_saved(host->reference, host->save_sequence);
+		sim_progress(host->sim);
+	}
+	else if (!host_is_excused(host, status, injected) &&
+	         !(status == UDS_ERR_STATE && host_state(host) == UDS_STATE_SUSPENDED))
+		sim_fail(host->sim, "checkpoint returns %d: %s", status, error.message);
+	host->retry_at = host->sim->time_ns + uds_random_below(host->random, 1000000000);
+}
+
+static void
+run_reset(host *host)
+{
+	uint64_t injected = host->sim->injected;
+	uds_error error;
+	uds_status status;
+
+	host->is_resetting = true;
+	host->reset_sequence = 0;
+	status = uds_writer_reset(host->writer, &error);
+	host->is_resetting = false;
+	if (status == UDS_OK)
+		reference_end_reset(host->reference, host->reset_sequence);
+	if (status != UDS_OK && !host_is_excused(host, status, injected))
+		sim_fail(host->sim, "reset returns %d: %s", status, error.message);
+	host->totals.resets += status == UDS_OK;
+}
+
+/* Nothing is lost when it succeeds; when not, the index is opened again from its files. */
+static void
+run_rebuild(host *host)
+{
+	uint64_t injected = host->sim->injected;
+	uds_error error;
+	uds_status status;
+
+	host->is_rebuilding = true;
+	status = uds_writer_rebuild(host->writer, &error);
+	host->is_rebuilding = false;
+	if (host_state(host) == UDS_STATE_READ_ONLY)
+		host->read_only_marks++;
+	if (status == UDS_OK)
+	{
+		host->totals.rebuilds++;
+		host_note_durable(host);
+		sim_progress(host->sim);
+	}
+	else if (!host_is_excused(host, status, injected) &&
+	         !(status == UDS_ERR_STATE && host_state(host) == UDS_STATE_SUSPENDED))
+		sim_fail(host->sim, "rebuild returns %d: %s", status, error.message);
+}
+
+static void
+run_suspend(host *host, bool save)
+{
+	uint64_t injected = host->sim->injected;
+	uds_error error;
+	uds_status status = uds_writer_suspend(host->writer, save, &error);
+
+	if (host_state(host) == UDS_STATE_READ_ONLY)
+		host->read_only_marks++;
+	if (status == UDS_OK)
+	{
+		host->totals.suspensions++;
+		if (atomic_load(&host->index->suspension) == UDS_SUSPENSION_SAVED)
+			reference_saved(host->reference, host->save_sequence);
+		host->resume_at = host->sim->time_ns + uds_random_below(host->random, 20000000);
+	}
+	else if (!host_is_excused(host, status, injected))
+		sim_fail(host->sim, "suspend returns %d: %s", status, error.message);
+}
+
+void
+host_command_resume(host *host)
+{
+	uint64_t injected = host->sim->injected;
+	uds_error error;
+	uds_status status = uds_writer_resume(host->writer, &error);
+
+	if (status == UDS_OK)
+		sim_progress(host->sim);
+	else if (!host_is_excused(host, status, injected))
+		sim_fail(host->sim, "resume returns %d: %s", status, error.message);
+	host->resume_at = host->sim->time_ns + uds_random_below(host->random, 5000000);
+}
+
+void
+host_command_run(host *host, host_command command)
+{
+	switch (command)
+	{
+		case HOST_NO_COMMAND:
+			break;
+		case HOST_CHECKPOINT:
+			run_checkpoint(host);
+			break;
+		case HOST_RESET:
+			run_reset(host);
+			break;
+		case HOST_REBUILD:
+			run_rebuild(host);
+			break;
+		case HOST_SUSPEND:
+		case HOST_SUSPEND_SAVED:
+			run_suspend(host, command == HOST_SUSPEND_SAVED);
+			break;
+	}
+}
