@@ -504,12 +504,14 @@ static uds_status
 rebuild_failed(uds_writer *writer, uds_error *error)
 {
 	uds_status status = uds_writer_take_zones(writer);
+	bool is_suspect;
 
 	if (status != UDS_OK)
 		return status;
 	uds_block_set_state(writer->index, UDS_STATE_RECOVERING, NULL);
-	/* An index that fails again from the same save was wrong before it was saved. */
-	if (writer->store.control.valid_save != UDS_NO_SAVE &&
+	/* An index that is broken again from the same save was wrong before it was saved. */
+	is_suspect = atomic_exchange_explicit(&writer->index->is_suspect, 0, memory_order_relaxed) != 0;
+	if (is_suspect && writer->store.control.valid_save != UDS_NO_SAVE &&
 	    writer->rebuilt_from == writer->store.control.save_number + 1)
 	{
 		uds_port_log(writer->port,
@@ -518,7 +520,8 @@ rebuild_failed(uds_writer *writer, uds_error *error)
 		             (unsigned long long) writer->store.control.save_number);
 		uds_store_forget_save(&writer->store);
 	}
-	writer->rebuilt_from = writer->store.control.save_number + 1;
+	if (is_suspect)
+		writer->rebuilt_from = writer->store.control.save_number + 1;
 	status = uds_store_reopen(&writer->store, error);
 	if (status == UDS_OK)
 		status = uds_writer_recover(writer, error);

@@ -19,7 +19,7 @@ struct uds_writer
 	uds_geometry geometry;
 	uds_store store;
 	bool has_zones;        /* all zones belong to this writer */
-	uint64_t rebuilt_from; /* number + 1 of the save that the last rebuild began with, or 0 */
+	uint64_t rebuilt_from; /* number + 1 of the save that the last broken index came from, or 0 */
 };
 
 /*
