@@ -11,12 +11,18 @@
 #define CHAPTER_MEAN_DELTA   65536
 #define CHAPTER_MINIMUM_CODE 16 /* shortest code of that mean delta */
 
+/*
+ * Pages that hold the lists of a full chapter.  Addresses are divided as for the next power of two
+ * of records, for which the code is made; with fewer, deltas and codes are longer, by up to 1.46
+ * bits each for half as many.  The specification knows powers of two only.
+ */
 static uint32_t
 derive_index_pages(const uds_geometry *geometry)
 {
 	uint64_t records = geometry->records_per_chapter;
-	uint64_t index_bits =
-		records * (geometry->chapter_payload_bits + CHAPTER_MINIMUM_CODE + 1) + records / 2;
+	uint64_t power = UINT64_C(1) << uds_geometry_bits(records - 1);
+	uint64_t index_bits = records * (geometry->chapter_payload_bits + CHAPTER_MINIMUM_CODE + 1) +
+	                      records / 2 + (records > 1 ? (power - records) * 3 / 2 : 0);
 	uint64_t per_list = index_bits / geometry->lists_per_chapter;
 	uint64_t needed = index_bits + (uint64_t) geometry->lists_per_chapter * OFFSET_BITS;
 	uint64_t page_bits = ((uint64_t) geometry->parameters.index_page_bytes - DELTA_PAGE_HEADER) * 8;

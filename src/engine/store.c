@@ -251,15 +251,40 @@ uds_store_reopen(uds_store *store, uds_error *error)
 	return status;
 }
 
-/* Are the files of this host's present, or accepted as what they are? */
+/* Is there a chapter that does not lie in this host's past?  Opens the volume. */
+static bool
+has_future_chapter(uds_store *store)
+{
+	uds_error error = { 0 };
+	uds_seal seal;
+
+	atomic_store_explicit(&store->index->nonce, store->control.nonce, memory_order_relaxed);
+	if (store->volume.file == NULL &&
+	    uds_volume_open(&store->volume, UDS_FILE_WRITE, &error) != UDS_OK)
+		return false;
+	for (uint32_t i = 0; i < store->config->geometry.chapters; i++)
+	{
+		if (uds_port_should_stop(store->port))
+			return false;
+		if (uds_volume_read_seal(&store->volume, i, &seal, &error) == UDS_OK &&
+		    !uds_port_stamp_is_past(store->port, &seal.stamp))
+			return true;
+	}
+	return false;
+}
+
+/*
+ * Are the files of this host's present, or accepted as what they are?  Those of a time that was
+ * undone are: what does not lie in the past is dropped chapter by chapter, and nothing is missing.
+ */
 static uds_status
-check_time(const uds_store *store, uds_error *error)
+check_time(uds_store *store, uds_error *error)
 {
 	const uds_stamp *stamp = &store->control.stamp;
 
-	/* What is not in the past is dropped chapter by chapter. */
 	if (!uds_port_stamp_is_past(store->port, stamp) ||
-	    uds_port_stamp_is_current(store->port, stamp) || uds_port_accepts_stale(store->port))
+	    uds_port_stamp_is_current(store->port, stamp) || uds_port_accepts_stale(store->port) ||
+	    has_future_chapter(store))
 		return UDS_OK;
 	(void) uds_error_set(error, UDS_ERR_MISMATCH, 0, "files are a copy of another time");
 	uds_error_detail(

@@ -875,6 +875,29 @@ random_pages_with_a_valid_frame_are_read_without_harm(void **state)
 	chapter_free(&c);
 }
 
+/* Whatever uds.memory is: most give a number of records that is far from a power of two. */
+static void
+full_chapters_of_uniform_names_drop_none(void **state)
+{
+	static const uint32_t memories[] = { 4,   40,  64,  65,  75,  80,  96,
+		                                 127, 130, 160, 200, 260, 300, 511 };
+
+	(void) state;
+	for (size_t i = 0; i < sizeof(memories) / sizeof(memories[0]); i++)
+	{
+		uds_geometry_parameters parameters;
+		chapter c;
+
+		assert_int_equal(uds_geometry_parameters_for_memory(&parameters, memories[i], false),
+		                 UDS_OK);
+		chapter_init(&c, parameters);
+		chapter_build(&c);
+		if (c.dropped != 0)
+			fail_msg("%u MB: %u of %u names dropped", memories[i], c.dropped, c.count);
+		chapter_free(&c);
+	}
+}
+
 int
 main(void)
 {
@@ -898,6 +921,7 @@ main(void)
 		cmocka_unit_test(address_out_of_range_is_corrupt),
 		cmocka_unit_test(name_in_a_foreign_list_is_corrupt),
 		cmocka_unit_test(random_pages_with_a_valid_frame_are_read_without_harm),
+		cmocka_unit_test(full_chapters_of_uniform_names_drop_none),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

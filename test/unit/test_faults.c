@@ -679,6 +679,22 @@ a_copy_of_another_time_is_opened_when_it_is_accepted(void **state)
 	engine->host.accepts_stale = false;
 	engine_must_open(engine);
 	assert_int_equal(count_found(engine, 0, 3 * RECORDS), 3 * RECORDS);
+	/* Files that were used beyond the break are no copy from before it, although control is. */
+	assert_int_equal(engine_close(engine), UDS_OK);
+	engine_must_open(engine);
+	{
+		uint64_t point = atomic_load(&engine->host.history);
+
+		/* Far enough for what the opening itself adds. */
+		atomic_store(&engine->host.history, point + 1000);
+		post(engine, 3 * RECORDS, 3 * RECORDS);
+		engine_crash(engine);
+		engine->host.timeline++;
+		atomic_store(&engine->host.history, point);
+	}
+	engine_must_open(engine);
+	assert_int_equal(count_found(engine, 0, 3 * RECORDS), 3 * RECORDS);
+	assert_int_equal(count_found(engine, 3 * RECORDS, 3 * RECORDS), 0);
 	/* What is not in the past at all is another case: it is dropped, and the rest opens. */
 	assert_int_equal(engine_close(engine), UDS_OK);
 	engine->host.timeline = 1;
