@@ -248,7 +248,7 @@ take_turn(host_zone *zone, bool is_stopping)
 static bool
 may_leave(const host_zone *zone)
 {
-	return uds_zone_parked(zone->worker) == 0 ||
+	return uds_zone_parked(zone->worker) == 0 || zone->host->is_overdue ||
 	       (zone->host->is_stopping && host_state(zone->host) == UDS_STATE_NONE);
 }
 

@@ -126,7 +126,8 @@ choose_config(run *run)
 		              .records_per_page = UDS_RECORDS_PER_PAGE,
 		              .record_pages = (uint32_t) uds_random_range(random, 1, 4),
 		              .extra_pages = UDS_SEAL_PAGES,
-		              .chapters = (uint32_t) uds_random_range(random, 4, 16) },
+		              .chapters = (uint32_t)
+		                  uds_random_range(random, 4, uds_random_one_in(random, 3) ? 7 : 16) },
 		.structure = uds_random_one_in(random, 2) ? UDS_STRUCTURE_BUCKETS : UDS_STRUCTURE_LISTS,
 	};
 	if (uds_random_one_in(random, 2))
@@ -218,13 +219,29 @@ choose_trouble(run *run, host_plan *plan)
 	choose_faults(run, &plan->faults);
 }
 
+/* Where a life ends with a crash: at some point, or where files are changed. */
+static void
+choose_crash(run *run)
+{
+	static const uint32_t points[] = { 300, 3000, 20000, 60000 };
+	static const uint32_t changes[] = { 0, 0, 100, 20 };
+	static const char *const files[] = { NULL, NULL, NULL, UDS_VOLUME_FILE };
+	uds_random *random = &run->random;
+	uint64_t kind = uds_random_below(random, 4);
+	uint32_t range = run->is_hasty ? 2 : 4;
+
+	sim_crash_after(run->sim,
+	                uds_random_range(random, 1, points[uds_random_below(random, range)]),
+	                changes[kind] == 0 ? 0 : uds_random_range(random, 1, changes[kind]),
+	                files[kind]);
+}
+
 static void
 choose_life(run *run, bool is_last)
 {
 	uds_random *random = &run->random;
 	host_plan *plan = &run->host.plan;
 	static const uint32_t sizes[] = { 10, 300, 2000, 6000 };
-	static const uint32_t points[] = { 300, 3000, 20000, 60000 };
 	uint32_t range = run->is_hasty ? 2 : 4;
 
 	memset(plan, 0, sizeof(*plan));
@@ -243,13 +260,7 @@ choose_life(run *run, bool is_last)
 		choose_trouble(run, plan);
 	plan->must_save = is_last || !uds_random_one_in(random, 4);
 	if (!is_last && !uds_random_one_in(random, 6))
-	{
-		bool is_by_changes = uds_random_one_in(random, 2);
-
-		sim_crash_after(run->sim,
-		                uds_random_range(random, 1, points[uds_random_below(random, range)]),
-		                is_by_changes ? uds_random_range(random, 1, 100) : 0);
-	}
+		choose_crash(run);
 	if (run->lives > 0 && uds_random_one_in(random, 3))
 	{
 		uint32_t zones = run->host.config.zone_count;
@@ -281,7 +292,7 @@ live(run *run, bool is_last)
 		       : end == SIM_FAILED  ? "with a failure"
 		       : run->host.is_saved ? "saved"
 		                            : "without a save");
-	sim_crash_after(run->sim, 0, 0);
+	sim_crash_after(run->sim, 0, 0, NULL);
 	host_end(&run->host, end != SIM_ENDED);
 	sim_forget_tasks(run->sim);
 	run->lives++;
