@@ -470,6 +470,13 @@ uds_block_publish_counters(uds_index *index, uint32_t number)
 void
 uds_block_fail(uds_index *index, uds_port *port, const char *reason)
 {
+	atomic_store_explicit(&index->is_suspect, 1, memory_order_relaxed);
+	uds_block_report_death(index, port, reason);
+}
+
+void
+uds_block_report_death(uds_index *index, uds_port *port, const char *reason)
+{
 	uds_block_set_state(index, UDS_STATE_FAILED, reason);
 	uds_port_log(port, UDS_LOG_WARNING, "uds failed and is going to be rebuilt: %s", reason);
 	uds_port_wake(port, UDS_WORKER_WRITER);

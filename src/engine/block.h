@@ -110,11 +110,12 @@ struct uds_index
 	_Atomic uint32_t state;           /* atomic: uds_state */
 	_Atomic uint32_t reason_sequence; /* atomic: odd while the reason is being written */
 	_Atomic uint64_t reason[UDS_REASON_WORDS];
-	_Atomic uint32_t zones_wanted;        /* atomic: the writer wants all zones */
-	_Atomic uint32_t writer_inside;       /* atomic: the writer is changing the block */
-	_Atomic uint32_t suspension;          /* atomic: uds_suspension; by the writer */
-	_Atomic uint64_t epoch;               /* atomic: grows when the block is laid out; 0 = never */
-	_Atomic uint32_t has_name_key;        /* atomic: release after name_key */
+	_Atomic uint32_t zones_wanted;  /* atomic: the writer wants all zones */
+	_Atomic uint32_t is_suspect;    /* atomic: it failed for a broken invariant; to the writer */
+	_Atomic uint32_t writer_inside; /* atomic: the writer is changing the block */
+	_Atomic uint32_t suspension;    /* atomic: uds_suspension; by the writer */
+	_Atomic uint64_t epoch;         /* atomic: grows when the block is laid out; 0 = never */
+	_Atomic uint32_t has_name_key;  /* atomic: release after name_key */
 	uint8_t name_key[UDS_NAME_KEY_BYTES]; /* const once published by has_name_key */
 	_Atomic uint64_t nonce;      /* atomic: relaxed; changes with reset, while zones stand still */
 	_Atomic uint64_t generation; /* atomic: relaxed */
@@ -187,8 +188,11 @@ void uds_block_set_phase(uds_index *index, uds_phase phase, uint64_t total);
 /* Copy the counters of the volume index to where anybody may read them.  Caller: the zone's owner. */
 void uds_block_publish_counters(uds_index *index, uint32_t zone);
 
-/* Mark the index failed, log it, wake the writer. */
+/* Mark the index failed, log it, wake the writer: an invariant is broken. */
 void uds_block_fail(uds_index *index, uds_port *port, const char *reason);
+
+/* The same: a worker died inside.  That says nothing about the save that the index came from. */
+void uds_block_report_death(uds_index *index, uds_port *port, const char *reason);
 
 /*
  * Open the volume for reading, for the block as it is laid out now; what was open is closed.  A

@@ -104,30 +104,13 @@ uds_writer_suspend(uds_writer *writer, bool save, uds_error *error)
 
 /* ---- resume ------------------------------------------------------------------------------------- */
 
-/* Start over what was interrupted, or what could not be opened. */
-static uds_status
-open_again(uds_writer *writer, uds_error *error)
-{
-	uds_status status = UDS_OK;
-
-	uds_block_set_state(writer->index, UDS_STATE_RECOVERING, NULL);
-	set_suspension(writer, UDS_SUSPENSION_NONE);
-	if (writer->store.lock == NULL)
-		status = uds_store_lock(&writer->store, error);
-	uds_writer_enter(writer);
-	if (status == UDS_OK)
-		status = uds_writer_open_index(writer, error);
-	atomic_store_explicit(&writer->index->writer_inside, 0, memory_order_relaxed);
-	return status == UDS_OK ? UDS_OK : uds_writer_go_offline(writer, status, error);
-}
-
 static uds_status
 resume_suspended(uds_writer *writer, uds_error *error)
 {
 	uds_status status;
 
 	if (suspension_of(writer) == UDS_SUSPENSION_RECOVERY)
-		return open_again(writer, error);
+		return uds_writer_open_again(writer, error);
 	if (suspension_of(writer) == UDS_SUSPENSION_SAVED)
 	{
 		status = uds_store_write_control(&writer->store, UDS_CONTROL_RUNNING, error);
@@ -168,7 +151,7 @@ uds_writer_resume(uds_writer *writer, uds_error *error)
 		case UDS_STATE_READ_ONLY:
 			return resume_read_only(writer, error);
 		case UDS_STATE_OFFLINE:
-			return open_again(writer, error);
+			return uds_writer_open_again(writer, error);
 		case UDS_STATE_NONE:
 		case UDS_STATE_RECOVERING:
 		case UDS_STATE_ONLINE:

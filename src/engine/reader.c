@@ -41,7 +41,7 @@ uds_reader_attach(void *memory, uds_index *index, uds_port *port, uint32_t numbe
 		return UDS_OK;
 	snprintf(reason, sizeof(reason), "reader %u died inside a read", number);
 	/* In this order: the writer waits until it has left. */
-	uds_block_fail(index, port, reason);
+	uds_block_report_death(index, port, reason);
 	uds_block_leave(index, port, number);
 	return uds_error_set(error, UDS_ERR_INTERNAL, 0, "%s", reason);
 }

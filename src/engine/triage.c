@@ -37,7 +37,7 @@ uds_triage_attach(void *memory, uds_index *index, uds_port *port, uds_triage **r
 	if (atomic_load(&index->guests[UDS_GUEST_TRIAGE].is_inside) == 0)
 		return UDS_OK;
 	/* In this order: the writer waits until it has left. */
-	uds_block_fail(index, port, reason);
+	uds_block_report_death(index, port, reason);
 	uds_block_leave(index, port, UDS_GUEST_TRIAGE);
 	return uds_error_set(error, UDS_ERR_INTERNAL, 0, "%s", reason);
 }

@@ -161,6 +161,7 @@ uds_writer_go_offline(uds_writer *writer, uds_status status, uds_error *error)
 
 	if (status == UDS_STOPPED)
 		return status;
+	writer->is_open = false;
 	if (status == UDS_ERR_CORRUPT && error->hint[0] == '\0')
 		uds_error_hint(error, "Restore the files, or forget everything with uds_reset().");
 	snprintf(reason,
@@ -382,6 +383,7 @@ uds_writer_set_online(uds_writer *writer)
 {
 	uds_index *index = writer->index;
 
+	writer->is_open = true;
 	atomic_store_explicit(&index->opened_at,
 	                      uds_port_wall_clock(writer->port),
 	                      memory_order_relaxed);
@@ -416,6 +418,7 @@ take_over(uds_writer *writer, uds_error *error)
 	status = uds_volume_open(&writer->store.volume, UDS_FILE_WRITE, error);
 	if (status == UDS_NOT_FOUND)
 		status = uds_error_set(error, UDS_ERR_CORRUPT, 0, "volume has disappeared");
+	writer->is_open = status == UDS_OK;
 	if (status == UDS_OK && uds_index_state(writer->index) == UDS_STATE_SUSPENDED)
 		return uds_writer_take_zones(writer);
 	if (status == UDS_OK)
@@ -447,6 +450,22 @@ is_held(const uds_index *index)
 	uint32_t suspension = atomic_load_explicit(&index->suspension, memory_order_relaxed);
 
 	return suspension == UDS_SUSPENSION_HELD || suspension == UDS_SUSPENSION_SAVED;
+}
+
+uds_status
+uds_writer_open_again(uds_writer *writer, uds_error *error)
+{
+	uds_status status = UDS_OK;
+
+	uds_block_set_state(writer->index, UDS_STATE_RECOVERING, NULL);
+	atomic_store_explicit(&writer->index->suspension, UDS_SUSPENSION_NONE, memory_order_relaxed);
+	if (writer->store.lock == NULL)
+		status = uds_store_lock(&writer->store, error);
+	uds_writer_enter(writer);
+	if (status == UDS_OK)
+		status = uds_writer_open_index(writer, error);
+	atomic_store_explicit(&writer->index->writer_inside, 0, memory_order_relaxed);
+	return status == UDS_OK ? UDS_OK : uds_writer_go_offline(writer, status, error);
 }
 
 uds_status
@@ -503,13 +522,20 @@ uds_writer_open(void *memory, uds_index *block, uds_port *port, const uds_config
 static uds_status
 rebuild_failed(uds_writer *writer, uds_error *error)
 {
-	uds_status status = uds_writer_take_zones(writer);
+	uds_status status;
+	bool is_suspect;
 
+	/* A worker that is found dead makes an index failed that was offline or suspended: this writer
+	 * may not know the files, or they may not be its own. */
+	if (!writer->is_open)
+		return uds_writer_open_again(writer, error);
+	status = uds_writer_take_zones(writer);
 	if (status != UDS_OK)
 		return status;
 	uds_block_set_state(writer->index, UDS_STATE_RECOVERING, NULL);
-	/* An index that fails again from the same save was wrong before it was saved. */
-	if (writer->store.control.valid_save != UDS_NO_SAVE &&
+	/* An index that is broken again from the same save was wrong before it was saved. */
+	is_suspect = atomic_exchange_explicit(&writer->index->is_suspect, 0, memory_order_relaxed) != 0;
+	if (is_suspect && writer->store.control.valid_save != UDS_NO_SAVE &&
 	    writer->rebuilt_from == writer->store.control.save_number + 1)
 	{
 		uds_port_log(writer->port,
@@ -518,7 +544,8 @@ rebuild_failed(uds_writer *writer, uds_error *error)
 		             (unsigned long long) writer->store.control.save_number);
 		uds_store_forget_save(&writer->store);
 	}
-	writer->rebuilt_from = writer->store.control.save_number + 1;
+	if (is_suspect)
+		writer->rebuilt_from = writer->store.control.save_number + 1;
 	status = uds_store_reopen(&writer->store, error);
 	if (status == UDS_OK)
 		status = uds_writer_recover(writer, error);

@@ -19,7 +19,8 @@ struct uds_writer
 	uds_geometry geometry;
 	uds_store store;
 	bool has_zones;        /* all zones belong to this writer */
-	uint64_t rebuilt_from; /* number + 1 of the save that the last rebuild began with, or 0 */
+	bool is_open;          /* it knows the files: the index was online or suspended under it */
+	uint64_t rebuilt_from; /* number + 1 of the save that the last broken index came from, or 0 */
 };
 
 /*
@@ -63,6 +64,9 @@ void uds_writer_set_online(uds_writer *writer);
 
 /* Everything from the locked files to the state online. */
 UDS_MUST_CHECK uds_status uds_writer_open_index(uds_writer *writer, uds_error *error);
+
+/* Start over what was interrupted, or could not be opened: lock the files if they are not. */
+UDS_MUST_CHECK uds_status uds_writer_open_again(uds_writer *writer, uds_error *error);
 
 #pragma GCC visibility pop
 

@@ -635,7 +635,7 @@ uds_zone_attach(void *memory, uds_index *index, uds_port *port, uint32_t number,
 		char reason[64];
 
 		snprintf(reason, sizeof(reason), "worker of zone %u died inside a request", number);
-		uds_block_fail(index, port, reason);
+		uds_block_report_death(index, port, reason);
 		atomic_store_explicit(&zone->inside, 0, memory_order_relaxed);
 		atomic_store_explicit(&zone->parked, 0, memory_order_relaxed);
 		disown(zone);

@@ -8,6 +8,7 @@
 
 #define ABSENCE_NS      5000000ull /* of a worker that restarts, mostly less */
 #define LONG_ABSENCE_NS 300000000ull
+#define STOP_NS         20000000000ull /* that a stop takes, at most */
 
 void *
 host_allocate(host *host, size_t bytes)
@@ -77,6 +78,15 @@ supervisor_main(void *argument)
 	while (host->clients_left > 0 && host->plan.stop_ns == 0)
 		sim_wait(host->sim, "supervisor: clients");
 	stop_workers(host);
+	/* Workers that die now have no successors; the others give up some time. */
+	if (host->deaths == 0)
+		return;
+	sim_sleep(host->sim, STOP_NS);
+	if (host->is_closed)
+		return;
+	host->is_overdue = true;
+	stop_workers(host);
+	sim_set_stop(host->sim, UDS_WORKER_WRITER, true);
 }
 
 /* ---- trouble ------------------------------------------------------------------------------------ */
@@ -337,6 +347,7 @@ prepare(host *host)
 	host->retry_at = 0;
 	host->resume_at = 0;
 	host->is_stopping = false;
+	host->is_overdue = false;
 	host->is_closed = false;
 	host->is_saved = false;
 	host->is_resetting = false;

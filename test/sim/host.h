@@ -57,7 +57,7 @@ typedef struct host_zone
 	uds_port port;
 	void *memory;
 	uds_zone_worker *worker; /* NULL while it is away */
-	bool has_died;           /* the worker before this one */
+	bool has_died;           /* a worker since the last one that attached */
 	host_request *first;     /* queue of requests */
 	host_request *last;
 } host_zone;
@@ -107,7 +107,8 @@ typedef enum host_command
 	HOST_RESET,
 	HOST_REBUILD,
 	HOST_SUSPEND, /* and resume after some time */
-	HOST_SUSPEND_SAVED
+	HOST_SUSPEND_SAVED,
+	HOST_RESUME
 } host_command;
 
 /* What a life of the server is like. */
@@ -181,6 +182,7 @@ struct host
 	uint32_t clients_left;
 	uint32_t requests_left;
 	bool is_stopping; /* the server stops */
+	bool is_overdue;  /* it has waited long enough for what a dead worker has left */
 	bool is_closed;   /* in order */
 	bool is_saved;    /* with a save */
 
@@ -234,9 +236,6 @@ void host_death_at_random(host *host);
 
 /* Do what the writer is told to; called by its coroutine. */
 void host_command_run(host *host, host_command command);
-
-/* Go on with a suspended index, when its time has come. */
-void host_command_resume(host *host);
 
 /* Coroutines; the argument is the host_zone, host_reader, host_triage, host_client or host. */
 void host_zone_main(void *argument);

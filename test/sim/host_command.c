@@ -98,8 +98,9 @@ run_suspend(host *host, bool save)
 		sim_fail(host->sim, "suspend returns %d: %s", status, error.message);
 }
 
-void
-host_command_resume(host *host)
+/* Go on with an index that is suspended or read only. */
+static void
+run_resume(host *host)
 {
 	uint64_t injected = host->sim->injected;
 	uds_error error;
@@ -109,6 +110,9 @@ host_command_resume(host *host)
 		sim_progress(host->sim);
 	else if (!host_is_excused(host, status, injected))
 		sim_fail(host->sim, "resume returns %d: %s", status, error.message);
+	if (host_state(host) == UDS_STATE_READ_ONLY)
+		host->read_only_marks++;
+	host->retry_at = host->sim->time_ns + uds_random_below(host->random, 1000000000);
 	host->resume_at = host->sim->time_ns + uds_random_below(host->random, 5000000);
 }
 
@@ -131,6 +135,9 @@ host_command_run(host *host, host_command command)
 		case HOST_SUSPEND:
 		case HOST_SUSPEND_SAVED:
 			run_suspend(host, command == HOST_SUSPEND_SAVED);
+			break;
+		case HOST_RESUME:
+			run_resume(host);
 			break;
 	}
 }

@@ -39,7 +39,7 @@ kill_zone(host *host, bool detaches)
 
 	if (!sim_kill(host->sim, zone->port.worker, !detaches))
 		return false;
-	zone->has_died = zone->worker != NULL;
+	zone->has_died = zone->has_died || zone->worker != NULL;
 	if (!detaches)
 		zone->worker = NULL;
 	lose_requests(zone);
@@ -47,14 +47,31 @@ kill_zone(host *host, bool detaches)
 	return true;
 }
 
+/* A reader that is inside the index, if there is one; else any. */
+static host_reader *
+choose_reader(host *host)
+{
+	uint32_t count = host->config.reader_count;
+	uint32_t first = (uint32_t) uds_random_below(host->random, count);
+
+	for (uint32_t i = 0; i < count; i++)
+	{
+		uint32_t number = (first + i) % count;
+
+		if (atomic_load(&host->index->guests[number].is_inside) != 0)
+			return &host->readers[number];
+	}
+	return &host->readers[first];
+}
+
 static bool
 kill_reader(host *host, bool detaches)
 {
-	host_reader *reader = &host->readers[uds_random_below(host->random, host->config.reader_count)];
+	host_reader *reader = choose_reader(host);
 
 	if (host->config.reader_count == 0 || !sim_kill(host->sim, reader->port.worker, !detaches))
 		return false;
-	reader->has_died = reader->reader != NULL;
+	reader->has_died = reader->has_died || reader->reader != NULL;
 	if (!detaches)
 		reader->reader = NULL;
 	host_spawn_reader(reader);
@@ -68,7 +85,7 @@ kill_triage(host *host, bool detaches)
 
 	if (!host_has_triage(host) || !sim_kill(host->sim, triage->port.worker, !detaches))
 		return false;
-	triage->has_died = triage->triage != NULL;
+	triage->has_died = triage->has_died || triage->triage != NULL;
 	if (!detaches)
 		triage->triage = NULL;
 	host_spawn_triage(triage);

@@ -3,6 +3,13 @@
  */
 #include "host.h"
 
+/* Is the index recovered from its files?  It may fail once more meanwhile. */
+static bool
+is_recovering(const host *host)
+{
+	return host_state(host) == UDS_STATE_RECOVERING || host_state(host) == UDS_STATE_FAILED;
+}
+
 /*
  * A save or control file is about to be replaced.  Zones stand still when it is a save, and while
  * the index is recovered: from here on it has what the files say.
@@ -21,8 +28,7 @@ host_writer_watch(void *context, const char *file)
 		reference_begin_reset(host->reference);
 		host->reset_sequence = host->reference->sequence;
 	}
-	else if (!host->is_resetting && !host->is_rebuilding &&
-	         host_state(host) == UDS_STATE_RECOVERING)
+	else if (!host->is_resetting && !host->is_rebuilding && is_recovering(host))
 		reference_crashed(host->reference);
 }
 
@@ -54,7 +60,7 @@ serve_writer(host *host)
 		if (host_state(host) == UDS_STATE_OFFLINE)
 			return;
 		if (host_state(host) == UDS_STATE_READ_ONLY && sim->time_ns >= host->retry_at)
-			host->command = HOST_CHECKPOINT;
+			host->command = uds_random_one_in(host->random, 2) ? HOST_CHECKPOINT : HOST_RESUME;
 		if (host->command != HOST_NO_COMMAND)
 		{
 			host_command command = host->command;
@@ -64,7 +70,7 @@ serve_writer(host *host)
 			continue;
 		}
 		if (host_state(host) == UDS_STATE_SUSPENDED && sim->time_ns >= host->resume_at)
-			host_command_resume(host);
+			host_command_run(host, HOST_RESUME);
 		else if (host_state(host) == UDS_STATE_READ_ONLY ||
 		         host_state(host) == UDS_STATE_SUSPENDED || host->is_stopping)
 			(void) !uds_port_wait(&host->writer_port, 10);
@@ -103,31 +109,56 @@ may_close(const host *host)
 	       (uds_state_executes(host_state(host)) || host_state(host) == UDS_STATE_SUSPENDED);
 }
 
+/*
+ * Open the index.  A recovery that was to stop may be suspended instead, and what is offline may be
+ * opened again by the same writer.
+ */
+static uds_status
+open_index(host *host)
+{
+	sim *sim = host->sim;
+	uint64_t injected = sim->injected;
+	uds_error error;
+	uds_status status = uds_writer_open(host->writer_memory,
+	                                    host->index,
+	                                    &host->writer_port,
+	                                    &host->config,
+	                                    &host->writer,
+	                                    &error);
+
+	if (status == UDS_STOPPED && uds_random_one_in(host->random, 4))
+	{
+		sim_set_stop(sim, UDS_WORKER_WRITER, false);
+		status = uds_writer_suspend(host->writer, uds_random_one_in(host->random, 2), &error);
+		host->totals.suspensions += status == UDS_OK;
+	}
+	else if (uds_status_is_error(status) && uds_random_one_in(host->random, 4))
+	{
+		sim_sleep(sim, uds_random_below(host->random, 20000000));
+		status = uds_writer_resume(host->writer, &error);
+	}
+	if (status != UDS_OK && !host_is_excused(host, status, injected))
+		sim_fail(sim, "open returns %d: %s (%s)", status, error.message, error.detail);
+	return status;
+}
+
 void
 host_writer_main(void *argument)
 {
 	host *host = argument;
 	sim *sim = host->sim;
 
-	/* The exit callback of a predecessor that has died. */
-	if (host->has_writer_died && host->writer != NULL)
+	if (host->has_writer_died)
 	{
-		uds_writer_detach(host->writer);
+		/* The exit callback. */
+		if (host->writer != NULL)
+			uds_writer_detach(host->writer);
 		sim_close_files(sim, UDS_WORKER_WRITER);
+		host->has_writer_died = false;
 	}
-	host->has_writer_died = false;
 	for (;;)
 	{
-		uint64_t injected = sim->injected;
-		uds_error error;
-		uds_status status = uds_writer_open(host->writer_memory,
-		                                    host->index,
-		                                    &host->writer_port,
-		                                    &host->config,
-		                                    &host->writer,
-		                                    &error);
-
-		if (status == UDS_OK)
+		if (open_index(host) == UDS_OK)
 		{
 			host->totals.recoveries++;
 			sim_progress(sim);
@@ -139,9 +170,9 @@ host_writer_main(void *argument)
 				return;
 			}
 		}
-		else if (!host_is_excused(host, status, injected))
-			sim_fail(sim, "open returns %d: %s (%s)", status, error.message, error.detail);
 		uds_writer_detach(host->writer);
+		if (host->is_overdue)
+			return;
 		sim_sleep(sim, uds_random_below(host->random, 20000000));
 		sim_set_stop(sim, UDS_WORKER_WRITER, false);
 		host->totals.restarts++;

@@ -99,6 +99,36 @@ has_forgotten(const host_zone *zone)
 	       atomic_load_explicit(&zone->host->index->unindexed_records, memory_order_relaxed) != 0;
 }
 
+/* Each request is answered once, those for one name in their order, all from good pages. */
+static void
+check_order(host *host, const host_request *request)
+{
+	if (host->sim->read_faults == 0 &&
+	    atomic_load_explicit(&host->index->bad_pages, memory_order_relaxed) != 0)
+		sim_fail(host->sim, "a page of a durable chapter is bad, or was overwritten too early");
+	if (request->state != HOST_EXECUTING)
+		sim_fail(host->sim, "a request for name %u is answered twice", request->name);
+	if (request->version <= host->last_answered[request->name])
+		sim_fail(host->sim, "requests for name %u are answered out of order", request->name);
+	host->last_answered[request->name] = request->version;
+}
+
+static void
+count_answer(host *host, const reference_answer *answer)
+{
+	host_totals *totals = &host->totals;
+
+	totals->answered++;
+	totals->found += answer->found;
+	totals->read_only_answers += answer->status == UDS_ERR_READ_ONLY;
+	if (!answer->found || answer->region != UDS_REGION_SPARSE)
+		return;
+	if (host->reference->names[answer->name].is_hook)
+		totals->found_sparse++;
+	else
+		totals->found_beside++;
+}
+
 /* A request has come back from the engine. */
 static void
 take_answer(host_zone *zone, const uds_request *request)
@@ -120,14 +150,7 @@ take_answer(host_zone *zone, const uds_request *request)
 	};
 	const char *problem;
 
-	if (host->sim->read_faults == 0 &&
-	    atomic_load_explicit(&host->index->bad_pages, memory_order_relaxed) != 0)
-		sim_fail(host->sim, "a page of a durable chapter is bad, or was overwritten too early");
-	if (origin->state != HOST_EXECUTING)
-		sim_fail(host->sim, "a request for name %u is answered twice", origin->name);
-	if (origin->version <= host->last_answered[origin->name])
-		sim_fail(host->sim, "requests for name %u are answered out of order", origin->name);
-	host->last_answered[origin->name] = origin->version;
+	check_order(host, origin);
 	origin->state = HOST_ANSWERED;
 	origin->engine = NULL;
 	host_note_durable(host);
@@ -140,16 +163,7 @@ take_answer(host_zone *zone, const uds_request *request)
 	problem = reference_check(host->reference, &answer);
 	if (problem != NULL)
 		fail_answer(host, origin, &answer, problem);
-	host->totals.answered++;
-	host->totals.found += answer.found;
-	if (answer.found && answer.region == UDS_REGION_SPARSE)
-	{
-		if (host->reference->names[origin->name].is_hook)
-			host->totals.found_sparse++;
-		else
-			host->totals.found_beside++;
-	}
-	host->totals.read_only_answers += answer.status == UDS_ERR_READ_ONLY;
+	count_answer(host, &answer);
 	sim_progress(host->sim);
 	if (--host->clients[origin->client].unanswered == 0)
 		sim_wake(host->sim, HOST_CLIENT + origin->client);
@@ -234,7 +248,7 @@ take_turn(host_zone *zone, bool is_stopping)
 static bool
 may_leave(const host_zone *zone)
 {
-	return uds_zone_parked(zone->worker) == 0 ||
+	return uds_zone_parked(zone->worker) == 0 || zone->host->is_overdue ||
 	       (zone->host->is_stopping && host_state(zone->host) == UDS_STATE_NONE);
 }
 

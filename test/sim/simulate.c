@@ -25,6 +25,7 @@
 #include <unistd.h>
 
 #include "host.h"
+#include "totals.h"
 
 #define COLLIDING_GROUPS 12 /* names 0..2 of every 64, so many times */
 #define JOBS_MAX         64
@@ -41,15 +42,6 @@ typedef struct options
 	bool is_verbose; /* print each point */
 	uint32_t name;   /* print the answers for this one */
 } options;
-
-/* Sums over runs; counters only. */
-typedef struct totals
-{
-	uint64_t seeds, failures, crashes, power_losses, faults, relaxed, points;
-	host_totals host;
-	sim_counts counts;
-	sim_losses losses;
-} totals;
 
 /* What the processes share. */
 typedef struct shared
@@ -134,7 +126,8 @@ choose_config(run *run)
 		              .records_per_page = UDS_RECORDS_PER_PAGE,
 		              .record_pages = (uint32_t) uds_random_range(random, 1, 4),
 		              .extra_pages = UDS_SEAL_PAGES,
-		              .chapters = (uint32_t) uds_random_range(random, 4, 16) },
+		              .chapters = (uint32_t)
+		                  uds_random_range(random, 4, uds_random_one_in(random, 3) ? 7 : 16) },
 		.structure = uds_random_one_in(random, 2) ? UDS_STRUCTURE_BUCKETS : UDS_STRUCTURE_LISTS,
 	};
 	if (uds_random_one_in(random, 2))
@@ -226,13 +219,29 @@ choose_trouble(run *run, host_plan *plan)
 	choose_faults(run, &plan->faults);
 }
 
+/* Where a life ends with a crash: at some point, or where files are changed. */
+static void
+choose_crash(run *run)
+{
+	static const uint32_t points[] = { 300, 3000, 20000, 60000 };
+	static const uint32_t changes[] = { 0, 0, 100, 20 };
+	static const char *const files[] = { NULL, NULL, NULL, UDS_VOLUME_FILE };
+	uds_random *random = &run->random;
+	uint64_t kind = uds_random_below(random, 4);
+	uint32_t range = run->is_hasty ? 2 : 4;
+
+	sim_crash_after(run->sim,
+	                uds_random_range(random, 1, points[uds_random_below(random, range)]),
+	                changes[kind] == 0 ? 0 : uds_random_range(random, 1, changes[kind]),
+	                files[kind]);
+}
+
 static void
 choose_life(run *run, bool is_last)
 {
 	uds_random *random = &run->random;
 	host_plan *plan = &run->host.plan;
 	static const uint32_t sizes[] = { 10, 300, 2000, 6000 };
-	static const uint32_t points[] = { 300, 3000, 20000, 60000 };
 	uint32_t range = run->is_hasty ? 2 : 4;
 
 	memset(plan, 0, sizeof(*plan));
@@ -251,13 +260,7 @@ choose_life(run *run, bool is_last)
 		choose_trouble(run, plan);
 	plan->must_save = is_last || !uds_random_one_in(random, 4);
 	if (!is_last && !uds_random_one_in(random, 6))
-	{
-		bool is_by_changes = uds_random_one_in(random, 2);
-
-		sim_crash_after(run->sim,
-		                uds_random_range(random, 1, points[uds_random_below(random, range)]),
-		                is_by_changes ? uds_random_range(random, 1, 100) : 0);
-	}
+		choose_crash(run);
 	if (run->lives > 0 && uds_random_one_in(random, 3))
 	{
 		uint32_t zones = run->host.config.zone_count;
@@ -289,7 +292,7 @@ live(run *run, bool is_last)
 		       : end == SIM_FAILED  ? "with a failure"
 		       : run->host.is_saved ? "saved"
 		                            : "without a save");
-	sim_crash_after(run->sim, 0, 0);
+	sim_crash_after(run->sim, 0, 0, NULL);
 	host_end(&run->host, end != SIM_ENDED);
 	sim_forget_tasks(run->sim);
 	run->lives++;
@@ -351,21 +354,6 @@ end_seed(run *run)
 
 /* ---- program ------------------------------------------------------------------------------------ */
 
-_Static_assert(sizeof(totals) % sizeof(uint64_t) == 0, "counters only");
-
-static void
-sum_totals(totals *sum, const totals *other)
-{
-	uint64_t counters[sizeof(totals) / sizeof(uint64_t)];
-	uint64_t others[sizeof(totals) / sizeof(uint64_t)];
-
-	memcpy(counters, sum, sizeof(counters));
-	memcpy(others, other, sizeof(others));
-	for (size_t i = 0; i < sizeof(totals) / sizeof(uint64_t); i++)
-		counters[i] += others[i];
-	memcpy(sum, counters, sizeof(counters));
-}
-
 static void
 add_run(totals *sum, const run *run)
 {
@@ -382,7 +370,7 @@ add_run(totals *sum, const run *run)
 		.losses = *sim_disk_losses(run->sim->disk),
 	};
 
-	sum_totals(sum, &own);
+	totals_sum(sum, &own);
 }
 
 static void
@@ -405,91 +393,18 @@ print_failure(const run *run)
 		sim_failure(run->sim));
 }
 
-#define N(counter) ((unsigned long long) (counter))
-
-static void
-print_totals(const totals *totals)
-{
-	const host_totals *host = &totals->host;
-	const sim_counts *counts = &totals->counts;
-	const sim_losses *losses = &totals->losses;
-
-	printf(
-		"simulate: %llu found, %llu read only answers, %llu pages read; %llu checkpoints, %llu "
-		"resets, %llu early stops, restarts of %llu zones and writers and %llu readers; %llu runs "
-		"with lost data, %llu points\n",
-		N(host->found),
-		N(host->read_only_answers),
-		N(host->reads),
-		N(host->checkpoints),
-		N(host->resets),
-		N(host->early_stops),
-		N(host->restarts),
-		N(host->reader_restarts),
-		N(totals->relaxed),
-		N(totals->points));
-	printf(
-		"simulate: %llu rebuilds, %llu times suspended, %llu chapters verified; %llu workers died, "
-		"with %llu requests\n",
-		N(host->rebuilds),
-		N(host->suspensions),
-		N(host->verified),
-		N(host->deaths),
-		N(host->lost_requests));
-	printf(
-		"simulate: sparse chapters: %llu hooks found, %llu names beside them; %llu hooks triaged, "
-		"%llu loads, %llu given up, %llu not queued\n",
-		N(host->found_sparse),
-		N(host->found_beside),
-		N(host->triaged),
-		N(host->loads),
-		N(host->failed_loads),
-		N(host->dropped_loads));
-	printf(
-		"simulate: %llu faults: %llu opens, %llu reads, %llu writes, %llu for want of space, %llu "
-		"syncs (%llu reverted), %llu of the directory; %llu short writes, %llu short reads, %llu "
-		"delays, %llu stalls\n",
-		N(totals->faults),
-		N(counts->bad_opens),
-		N(counts->bad_reads),
-		N(counts->bad_writes),
-		N(counts->no_space),
-		N(counts->bad_syncs),
-		N(losses->reverted_syncs),
-		N(counts->bad_directory),
-		N(counts->short_writes),
-		N(counts->short_reads),
-		N(counts->delays),
-		N(counts->stalls));
-	printf(
-		"simulate: %llu power losses: %llu writes lost, %llu torn, %llu sectors torn, %llu files "
-		"out of order, %llu changes of the directory lost\n",
-		N(totals->power_losses),
-		N(losses->lost_writes),
-		N(losses->torn_writes),
-		N(losses->torn_sectors),
-		N(losses->reordered),
-		N(losses->lost_renames));
-	printf("simulate: %llu seeds, %llu requests, %llu crashes, %llu recoveries, %llu failures\n",
-	       N(totals->seeds),
-	       N(host->answered),
-	       N(totals->crashes),
-	       N(host->recoveries),
-	       N(totals->failures));
-}
-
 static void
 print_progress(const shared *shared, uint64_t seed)
 {
 	totals sum = { 0 };
 
 	for (uint32_t i = 0; i < JOBS_MAX; i++)
-		sum_totals(&sum, &shared->totals[i]);
+		totals_sum(&sum, &shared->totals[i]);
 	printf("... seed %llu, %llu requests, %llu crashes, %llu failures\n",
-	       N(seed),
-	       N(sum.host.answered),
-	       N(sum.crashes),
-	       N(sum.failures));
+	       (unsigned long long) seed,
+	       (unsigned long long) sum.host.answered,
+	       (unsigned long long) sum.crashes,
+	       (unsigned long long) sum.failures);
 	fflush(stdout);
 }
 
@@ -514,7 +429,9 @@ run_job(const options *options, shared *shared, uint32_t job)
 		if (run.has_failed)
 			print_failure(&run);
 		if (options->is_traced)
-			printf("seed %llu: hash %016llx\n", N(run.seed), N(run.sim->hash));
+			printf("seed %llu: hash %016llx\n",
+			       (unsigned long long) run.seed,
+			       (unsigned long long) run.sim->hash);
 		if (run.has_failed || options->is_traced)
 			fflush(stdout);
 		if (job == 0 && now - told >= TELL_SECONDS)
@@ -613,8 +530,8 @@ main(int count, char **arguments)
 	setvbuf(stdout, NULL, options.jobs > 1 ? _IOFBF : _IOLBF, 1 << 16);
 	broken = run_jobs(&options, shared);
 	for (uint32_t i = 0; i < options.jobs; i++)
-		sum_totals(&sum, &shared->totals[i]);
-	print_totals(&sum);
+		totals_sum(&sum, &shared->totals[i]);
+	totals_print(&sum);
 	if (broken > 0)
 		printf("simulate: %u processes broke off\n", broken);
 	return sum.failures == 0 && broken == 0 ? 0 : 1;

@@ -348,11 +348,11 @@ uds_port_file_write(uds_port *port, uds_port_file *file, const void *buffer, siz
 	for (size_t done = 0; done < todo;)
 	{
 		if (done > 0)
-			sim_change_point(sim, "write on");
+			sim_change_point(sim, "write on", file->name);
 		done +=
 			write_some(sim, file->inode, (const char *) buffer + done, todo - done, offset + done);
 	}
-	sim_change_point(sim, "written");
+	sim_change_point(sim, "written", file->name);
 	return fault == 0 ? UDS_OK : io_error(error, fault, "write", file->name);
 }
 
@@ -368,7 +368,7 @@ uds_port_file_sync(uds_port *port, uds_port_file *file, uds_error *error)
 		return io_error(error, EIO, "sync", file->name);
 	}
 	sim_inode_sync(file->inode);
-	sim_change_point(sim, "synced");
+	sim_change_point(sim, "synced", file->name);
 	return UDS_OK;
 }
 
@@ -388,7 +388,7 @@ uds_port_file_truncate(uds_port *port, uds_port_file *file, uint64_t bytes, uds_
 	if (is_faulty(port->sim, port->sim->faults.write, &port->sim->counts.bad_writes))
 		return io_error(error, EIO, "truncate", file->name);
 	sim_inode_truncate(file->inode, bytes);
-	sim_change_point(port->sim, "truncated");
+	sim_change_point(port->sim, "truncated", file->name);
 	return UDS_OK;
 }
 
@@ -432,7 +432,7 @@ uds_port_directory_sync(uds_port *port, uds_error *error)
 	if (is_directory_faulty(port->sim))
 		return io_error(error, EIO, "sync", "directory");
 	sim_disk_sync_directory(port->sim->disk);
-	sim_change_point(port->sim, "directory synced");
+	sim_change_point(port->sim, "directory synced", NULL);
 	return UDS_OK;
 }
 
@@ -448,7 +448,7 @@ uds_port_file_rename(uds_port *port, const char *from, const char *to, uds_error
 		sim->watch(sim->context, to);
 	if (!sim_disk_rename(sim->disk, from, to))
 		return io_error(error, ENOENT, "rename", to);
-	sim_change_point(sim, "renamed");
+	sim_change_point(sim, "renamed", to);
 	return uds_port_directory_sync(port, error);
 }
 
@@ -461,7 +461,7 @@ uds_port_file_remove(uds_port *port, const char *name, uds_error *error)
 	if (is_directory_faulty(port->sim))
 		return io_error(error, EIO, "remove", name);
 	(void) sim_disk_remove(port->sim->disk, name);
-	sim_change_point(port->sim, "removed");
+	sim_change_point(port->sim, "removed", name);
 	return uds_port_directory_sync(port, error);
 }
 

@@ -315,10 +315,11 @@ sim_run(sim *sim)
 }
 
 void
-sim_crash_after(sim *sim, uint64_t points, uint64_t changes)
+sim_crash_after(sim *sim, uint64_t points, uint64_t changes, const char *file)
 {
 	sim->own->crash_points = points == 0 ? 0 : sim->points + points;
-	sim->own->crash_changes = changes == 0 ? 0 : sim->own->changes + changes;
+	sim->own->crash_changes = changes;
+	sim->own->crash_file = file;
 }
 
 void
@@ -365,16 +366,6 @@ record_point(sim *sim, const char *what)
 		printf("%12llu %-10s %s\n", (unsigned long long) sim->time_ns, task->name, what);
 }
 
-/* Has the time of the crash come? */
-static bool
-must_crash(const sim *sim)
-{
-	const struct sim_private *own = sim->own;
-
-	return (own->crash_points != 0 && sim->points >= own->crash_points) ||
-	       (own->crash_changes != 0 && own->changes >= own->crash_changes);
-}
-
 void
 sim_point(sim *sim, const char *what)
 {
@@ -384,9 +375,9 @@ sim_point(sim *sim, const char *what)
 		return;
 	record_point(sim, what);
 	task->doing = what;
-	if (must_crash(sim))
+	if (sim->own->crash_points != 0 && sim->points >= sim->own->crash_points)
 	{
-		sim_crash_after(sim, 0, 0);
+		sim_crash_after(sim, 0, 0, NULL);
 		end_run(sim, SIM_CRASHED);
 	}
 	if (uds_random_one_in(&sim->random, sim->switch_one_in))
@@ -394,9 +385,14 @@ sim_point(sim *sim, const char *what)
 }
 
 void
-sim_change_point(sim *sim, const char *what)
+sim_change_point(sim *sim, const char *what, const char *file)
 {
-	sim->own->changes++;
+	struct sim_private *own = sim->own;
+
+	if (own->crash_changes > 0 &&
+	    (own->crash_file == NULL || (file != NULL && strcmp(file, own->crash_file) == 0)) &&
+	    --own->crash_changes == 0)
+		own->crash_points = sim->points;
 	sim_point(sim, what);
 }
 

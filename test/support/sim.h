@@ -94,8 +94,11 @@ bool sim_kill(sim *sim, uds_worker_id worker, bool closes_files);
 /* Close all files of a worker, as the end of its process does. */
 void sim_close_files(sim *sim, uds_worker_id worker);
 
-/* Crash after so many points, or changes of the disk, from now; 0: not for their sake. */
-void sim_crash_after(sim *sim, uint64_t points, uint64_t changes);
+/*
+ * Crash after so many points, or changes of a file, from now; 0: not for their sake.
+ * file  its name, which stays; NULL: changes of the disk, whatever they are
+ */
+void sim_crash_after(sim *sim, uint64_t points, uint64_t changes, const char *file);
 
 /* Run until all coroutines have returned, or until a crash or failure. */
 sim_end sim_run(sim *sim);
@@ -111,8 +114,8 @@ const char *sim_failure(const sim *sim);
 /* Another coroutine may go on here. */
 void sim_point(sim *sim, const char *what);
 
-/* The same; the disk has been changed, or is going to be. */
-void sim_change_point(sim *sim, const char *what);
+/* The same; a file (NULL: the directory) has been changed, or is going to be. */
+void sim_change_point(sim *sim, const char *what, const char *file);
 
 /* Let virtual time pass. */
 void sim_sleep(sim *sim, uint64_t ns);

@@ -60,11 +60,11 @@ struct sim_private
 	sim_task *current; /* NULL: the scheduler */
 	ucontext_t scheduler;
 	sim_end end;
-	bool has_ended;        /* by crash or failure */
-	bool is_telling;       /* what a failure looks like: no points meanwhile */
-	uint64_t changes;      /* points at which the disk was changed */
-	uint64_t crash_points; /* crash at this number of them; 0: not */
-	uint64_t crash_changes;
+	bool has_ended;         /* by crash or failure */
+	bool is_telling;        /* what a failure looks like: no points meanwhile */
+	uint64_t crash_points;  /* crash at this number of them; 0: not */
+	uint64_t crash_changes; /* crash after so many more changes of the file; 0: not */
+	const char *crash_file; /* NULL: any */
 	uint64_t progress_ns;
 	uint64_t progress_points;
 	uint64_t slow_points;

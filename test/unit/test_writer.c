@@ -250,6 +250,62 @@ files_are_not_clean_after_a_worker_died(void **state)
 	assert_true(engine_statistics(engine).recovery_chapters > 0);
 }
 
+/* What is only in the save, the open chapter, would be gone without it. */
+static void
+a_save_is_trusted_however_many_workers_died(void **state)
+{
+	fixture *fixture = *state;
+	engine *engine = &fixture->engine;
+
+	(void) sparse_post(engine, FILLED * SPARSE_RECORDS, 10);
+	assert_int_equal(engine_checkpoint(engine), UDS_OK);
+	for (uint32_t i = 0; i < 3; i++)
+	{
+		atomic_store(&engine->index->guests[0].is_inside, 1);
+		assert_int_equal(attach_reader(fixture), UDS_ERR_INTERNAL);
+		assert_int_equal(uds_zone_turn(engine->zones[0]), UDS_PENDING);
+		assert_rebuilt(fixture);
+		assert_true(sparse_request(engine, UDS_PEEK, FILLED * SPARSE_RECORDS + 5).found);
+	}
+}
+
+static int
+fail_reads_of_control(void *context, const char *operation, const char *name)
+{
+	(void) context;
+	return strcmp(operation, "read") == 0 && strcmp(name, UDS_CONTROL_FILE) == 0 ? EIO : 0;
+}
+
+/* A writer that could not open the files must not write what it takes for their control file. */
+static void
+files_that_were_not_opened_survive_a_dead_worker(void **state)
+{
+	fixture *fixture = *state;
+	engine *engine = &fixture->engine;
+	uint64_t nonce = atomic_load(&engine->index->nonce);
+
+	assert_int_equal(engine_checkpoint(engine), UDS_OK);
+	uds_writer_detach(engine->writer);
+	engine->host.fault = fail_reads_of_control;
+	assert_int_equal(uds_writer_open(engine->writer_memory,
+	                                 engine->index,
+	                                 &engine->writer_port,
+	                                 &engine->config,
+	                                 &engine->writer,
+	                                 &engine->error),
+	                 UDS_ERR_IO);
+	assert_int_equal(uds_index_state(engine->index), UDS_STATE_OFFLINE);
+	atomic_store(&engine->index->guests[0].is_inside, 1);
+	assert_int_equal(attach_reader(fixture), UDS_ERR_INTERNAL);
+	assert_int_equal(uds_zone_turn(engine->zones[0]), UDS_PENDING);
+	assert_int_equal(uds_writer_work(engine->writer, &engine->error), UDS_ERR_IO);
+	assert_int_equal(uds_index_state(engine->index), UDS_STATE_OFFLINE);
+	engine->host.fault = NULL;
+	assert_int_equal(uds_writer_resume(engine->writer, &engine->error), UDS_OK);
+	assert_int_equal(atomic_load(&engine->index->nonce), nonce);
+	assert_true(sparse_request(engine, UDS_PEEK, 5).found);
+}
+
 /* A zone finds something broken while the writer cannot write. */
 static int
 fail_writes(void *context, const char *operation, const char *name)
@@ -291,6 +347,8 @@ main(void)
 		CASE(no_index_is_suspended_after_a_reader_died),
 		CASE(no_memory_is_written_after_a_zone_died),
 		CASE(files_are_not_clean_after_a_worker_died),
+		CASE(a_save_is_trusted_however_many_workers_died),
+		CASE(files_that_were_not_opened_survive_a_dead_worker),
 		CASE(a_failed_index_is_not_made_read_only),
 	};
 
