@@ -78,8 +78,8 @@ sub contest
 			  . "HAVING count(*) FILTER (WHERE NOT seen) <> 1) number"),
 		0, "$word: every digest has exactly one winner");
 	is($node->safe_psql('postgres',
-			"SELECT count(DISTINCT session) FROM answer WHERE word = '$word' AND NOT seen"),
-		$session_count, "$word: every session has won some");
+			"SELECT count(DISTINCT session) > 1 FROM answer WHERE word = '$word' AND NOT seen"),
+		't', "$word: it was a contest");
 	is(join(', ', uds_count_answers($node, $word, 1, $last)),
 		"$last, 0", "$word: all are found, with the right metadata");
 }
