@@ -22,8 +22,13 @@ typedef enum uds_control_state
 	UDS_CONTROL_CLEAN = 1,
 	UDS_CONTROL_RUNNING = 2,
 	UDS_CONTROL_MOVED = 3,
-	UDS_CONTROL_CREATING = 4 /* the volume is being made, or emptied: nothing is in it */
+	UDS_CONTROL_CREATING = 4, /* the volume is being made, or emptied: nothing is in it */
+	UDS_CONTROL_ARRIVING = 5  /* a complete copy that a move has made: it does not count before the
+	                           * state is another one */
 } uds_control_state;
+
+/* Of the name of another directory, with its end. */
+#define UDS_CONTROL_NAME_BYTES (UDS_DIRECTORY_NAME_MAX + 1)
 
 #define UDS_NO_SAVE UINT32_MAX
 
@@ -56,7 +61,9 @@ typedef struct uds_control
 	uint64_t remapped_virtual;
 	uint64_t remapped_physical;
 	uint32_t sample_rate; /* 0 = dense */
-	uint8_t reserved[UDS_CONTROL_BYTES - 156];
+	/* moved: to where; arriving: from where; else empty.  Ended by a zero, zeros behind it. */
+	char elsewhere[UDS_CONTROL_NAME_BYTES];
+	uint8_t reserved[UDS_CONTROL_BYTES - 156 - UDS_CONTROL_NAME_BYTES];
 } uds_control;
 
 _Static_assert(sizeof(uds_control) == UDS_CONTROL_BYTES, "stored as raw bytes");
@@ -66,6 +73,7 @@ _Static_assert(offsetof(uds_control, stamp) == 80, "stored as raw bytes");
 _Static_assert(offsetof(uds_control, memory_mb) == 96, "stored as raw bytes");
 _Static_assert(offsetof(uds_control, remapped_virtual) == 136, "stored as raw bytes");
 _Static_assert(offsetof(uds_control, sample_rate) == 152, "stored as raw bytes");
+_Static_assert(offsetof(uds_control, elsewhere) == 156, "stored as raw bytes");
 
 /*
  * Read and check the file.
@@ -77,6 +85,9 @@ UDS_MUST_CHECK uds_status uds_control_read(uds_port *port, uds_control *control,
 
 /* Stamp and write the file, durably.  On failure the former version is still there. */
 UDS_MUST_CHECK uds_status uds_control_write(uds_port *port, uds_control *control, uds_error *error);
+
+/* Set the name of another directory; NULL, or too long a one: none. */
+void uds_control_set_elsewhere(uds_control *control, const char *name);
 
 #pragma GCC visibility pop
 

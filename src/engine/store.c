@@ -39,11 +39,10 @@ structure_name(uint32_t structure)
 	return structure == UDS_STRUCTURE_BUCKETS ? "buckets" : "lists";
 }
 
-/* Do the files belong to this server and fit the configuration? */
+/* Do the files belong to this server? */
 static uds_status
-check_control(const uds_store *store, const uds_control *control, uds_error *error)
+check_owner(const uds_store *store, const uds_control *control, uds_error *error)
 {
-	uds_control wanted = *control;
 	uint64_t system_identifier = uds_port_system_identifier(store->port);
 
 	if (control->system_identifier != system_identifier)
@@ -58,8 +57,71 @@ check_control(const uds_store *store, const uds_control *control, uds_error *err
 		               "that is in these with uds_reset().");
 		return UDS_ERR_MISMATCH;
 	}
-	if (control->state == UDS_CONTROL_MOVED)
+	return UDS_OK;
+}
+
+/* Is there, in a directory, a copy of these files that does not count yet? */
+static bool
+is_arriving(const uds_store *store, const char *directory)
+{
+	uds_control copy;
+	uds_port *other;
+	uds_status status;
+
+	if (uds_port_directory_open(store->port, directory, &other, NULL) != UDS_OK)
+		return false;
+	status = uds_control_read(other, &copy, NULL);
+	uds_port_directory_close(other);
+	return status == UDS_OK && copy.state == UDS_CONTROL_ARRIVING &&
+	       copy.nonce == store->control.nonce;
+}
+
+/*
+ * Are the files here?  Those that have moved are, while the copy does not count: the move was not
+ * completed.  Nothing was written there then, and nothing was removed here.
+ */
+static uds_status
+check_place(uds_store *store, uds_error *error)
+{
+	uds_control *control = &store->control;
+
+	if (control->state == UDS_CONTROL_ARRIVING)
+	{
+		(void) uds_error_set(error,
+		                     UDS_ERR_MISMATCH,
+		                     0,
+		                     "files are the copy of a move that was not completed");
+		if (control->elsewhere[0] != '\0')
+			uds_error_hint(error, "Set \"uds.directory\" to \"%s\".", control->elsewhere);
+		return UDS_ERR_MISMATCH;
+	}
+	if (control->state != UDS_CONTROL_MOVED)
+		return UDS_OK;
+	if (control->elsewhere[0] == '\0')
 		return uds_error_set(error, UDS_ERR_MISMATCH, 0, "files were moved elsewhere");
+	if (is_arriving(store, control->elsewhere))
+	{
+		uds_port_log(store->port,
+		             UDS_LOG_WARNING,
+		             "move to \"%s\" was not completed, the index goes on where it was; the files "
+		             "there can be removed",
+		             control->elsewhere);
+		control->state = UDS_CONTROL_RUNNING;
+		uds_control_set_elsewhere(control, NULL);
+		return UDS_OK;
+	}
+	(void)
+		uds_error_set(error, UDS_ERR_MISMATCH, 0, "files were moved to \"%s\"", control->elsewhere);
+	uds_error_hint(error, "Set \"uds.directory\" to \"%s\".", control->elsewhere);
+	return UDS_ERR_MISMATCH;
+}
+
+/* Do the files fit the configuration? */
+static uds_status
+check_control(const uds_store *store, const uds_control *control, uds_error *error)
+{
+	uds_control wanted = *control;
+
 	if (control->state < UDS_CONTROL_CLEAN || control->state > UDS_CONTROL_CREATING ||
 	    (control->valid_save > 1 && control->valid_save != UDS_NO_SAVE))
 		return uds_error_set(error, UDS_ERR_CORRUPT, 0, "control file makes no sense");
@@ -306,7 +368,11 @@ uds_store_open(uds_store *store, uds_error *error)
 	if (status == UDS_OK)
 	{
 		store->has_control = true;
-		status = check_control(store, &store->control, error);
+		status = check_owner(store, &store->control, error);
+		if (status == UDS_OK)
+			status = check_place(store, error);
+		if (status == UDS_OK)
+			status = check_control(store, &store->control, error);
 		if (status == UDS_OK)
 			status = check_time(store, error);
 		return status == UDS_OK ? uds_store_reopen(store, error) : status;

@@ -15,7 +15,8 @@ typedef enum udspg_command_kind
 	UDSPG_COMMAND_SUSPEND = 3, /* and save */
 	UDSPG_COMMAND_HOLD = 4,    /* suspend, without a save */
 	UDSPG_COMMAND_RESUME = 5,
-	UDSPG_COMMAND_REBUILD = 6
+	UDSPG_COMMAND_REBUILD = 6,
+	UDSPG_COMMAND_MOVE = 7 /* argument: the directory */
 } udspg_command_kind;
 
 /*
@@ -25,10 +26,16 @@ typedef enum udspg_command_kind
  */
 extern void udspg_command_run(udspg_command_kind kind);
 
+/* The same for a command with an argument of less than MAXPGPATH bytes. */
+extern void udspg_command_run_with(udspg_command_kind kind, const char *argument);
+
 /* ---- chapter writer ---- */
 
 /* Is a command waiting?  Its kind and number. */
 extern bool udspg_command_peek(udspg_command_kind *kind, uint64 *number);
+
+/* Argument of the command that waits; empty if it has none. */
+extern void udspg_command_argument(char argument[MAXPGPATH]);
 
 /* Does a command wait for which a recovery is interrupted?  Cheap. */
 extern bool udspg_command_interrupts(void);

@@ -153,6 +153,7 @@ udspg_writer_worker_run_command(void)
 {
 	udspg_command_kind kind;
 	uint64 number;
+	char argument[MAXPGPATH];
 	uds_error error;
 	uds_status status = UDS_ERR_INTERNAL;
 
@@ -184,6 +185,11 @@ udspg_writer_worker_run_command(void)
 		case UDSPG_COMMAND_REBUILD:
 			udspg_worker_report_activity("rebuilding the index");
 			status = uds_writer_rebuild(writer.writer, &error);
+			break;
+		case UDSPG_COMMAND_MOVE:
+			udspg_worker_report_activity("moving the files");
+			udspg_command_argument(argument);
+			status = uds_writer_move(writer.writer, argument, &error);
 			break;
 	}
 	writer.port.obeys_commands = true;

@@ -483,6 +483,54 @@ uds_port_directory_create(uds_port *port, uds_error *error)
 	return UDS_OK;
 }
 
+/* ---- another directory: this machine has one only --------------------------------------------- */
+
+uds_status
+uds_port_directory_open(uds_port *port, const char *name, uds_port **other, uds_error *error)
+{
+	(void) port;
+	(void) other;
+	return uds_error_set(error,
+	                     UDS_ERR_ARGUMENT,
+	                     0,
+	                     "there is no directory \"%s\" in the simulation",
+	                     name);
+}
+
+void
+uds_port_directory_close(uds_port *other)
+{
+	sim_fail(other->sim, "a directory that was never opened is closed");
+}
+
+void
+uds_port_directory_name(uds_port *port, char *name, size_t bytes)
+{
+	(void) port;
+	snprintf(name, bytes, "files");
+}
+
+uds_status
+uds_port_directory_is_empty(uds_port *port, const char *but, uds_error *error)
+{
+	(void) port;
+	(void) but;
+	return io_error(error, ENOTEMPTY, "use", "directory");
+}
+
+void
+uds_port_directory_remove(uds_port *port)
+{
+	(void) port;
+}
+
+void
+uds_port_directory_exchange(uds_port *port, uds_port *other)
+{
+	(void) other;
+	sim_fail(port->sim, "directories are exchanged");
+}
+
 /* ---- identity and time of the host -------------------------------------------------------- */
 
 uds_stamp
