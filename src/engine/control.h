@@ -23,8 +23,7 @@ typedef enum uds_control_state
 	UDS_CONTROL_RUNNING = 2,
 	UDS_CONTROL_MOVED = 3,
 	UDS_CONTROL_CREATING = 4, /* the volume is being made, or emptied: nothing is in it */
-	UDS_CONTROL_ARRIVING = 5  /* a complete copy that a move has made: it does not count before the
-	                           * state is another one */
+	UDS_CONTROL_ARRIVING = 5  /* a complete copy that a move has made: it does not count */
 } uds_control_state;
 
 /* Of the name of another directory, with its end. */
@@ -61,7 +60,8 @@ typedef struct uds_control
 	uint64_t remapped_virtual;
 	uint64_t remapped_physical;
 	uint32_t sample_rate; /* 0 = dense */
-	/* moved: to where; arriving: from where; else empty.  Ended by a zero, zeros behind it. */
+	/* moved: to where; arriving, or arrived since the last write: from where; else empty.  Ended
+	 * by a zero. */
 	char elsewhere[UDS_CONTROL_NAME_BYTES];
 	uint8_t reserved[UDS_CONTROL_BYTES - 156 - UDS_CONTROL_NAME_BYTES];
 } uds_control;

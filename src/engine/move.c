@@ -11,9 +11,10 @@
  *   there  chapters and a save, unless they were written before
  *   here   volume and saves removed; control and lock stay
  *
- * Whenever this ends, one of both directories opens: control "moved" is taken back by uds_store_open
- * while the copy that it names says "arriving", and refused else; "arriving" is always refused.  So
- * a copy is removed only when control here is known not to say "moved".
+ * Whenever this ends, one of both directories opens (store.c).  Here: while control does not say
+ * "moved", or the copy that it names says "arriving".  There: when control says neither, unless it
+ * still names a directory, from which the same files have not moved; the next write of control
+ * there names none.  So a copy is removed only when control here is known not to say "moved".
  */
 #include "writer.h"
 
@@ -366,23 +367,23 @@ write_moved(move *move, uds_error *error)
 }
 
 /*
- * Control here may say "moved", but the files are to stay: is_arriving: the copy does not count for
- * certain.
+ * Control here may say "moved", but the files are to stay.
+ *
+ * may_count  control there may be another one than "arriving"
  */
 static uds_status
-take_back(move *move, bool is_arriving, uds_status status, uds_error *error)
+take_back(move *move, bool may_count, uds_status status, uds_error *error)
 {
 	uds_writer *writer = move->writer;
+	uds_control_state state = (uds_control_state) writer->store.control.state;
 	uds_error own = { 0 };
 
-	if (uds_store_write_control(&writer->store,
-	                            (uds_control_state) writer->store.control.state,
-	                            &own) == UDS_OK)
+	if (uds_store_write_control(&writer->store, state, &own) == UDS_OK)
 		return status;
-	/* Without it, what is here would count as moved. */
+	/* Without the copy what is here would count as moved. */
 	move->is_claimed = false;
 	move->is_new = false;
-	if (!is_arriving)
+	if (may_count && uds_control_write(move->there, &move->arriving, NULL) != UDS_OK)
 		return uds_writer_go_offline(writer, status, error);
 	uds_port_log(writer->port,
 	             UDS_LOG_WARNING,
@@ -401,15 +402,12 @@ hand_over(move *move, uds_error *error)
 	uds_status status = write_moved(move, error);
 
 	if (status != UDS_OK)
-		return take_back(move, true, status, error);
+		return take_back(move, false, status, error);
+	uds_control_set_elsewhere(&arrived, move->arriving.elsewhere);
 	status = uds_control_write(move->there, &arrived, error);
 	if (status != UDS_OK)
-	{
-		/* It may count nevertheless: so that it does not. */
-		bool is_arriving = uds_control_write(move->there, &move->arriving, NULL) == UDS_OK;
-
-		return take_back(move, is_arriving, status, error);
-	}
+		return take_back(move, true, status, error);
+	uds_control_set_elsewhere(&arrived, NULL);
 	store->control = arrived;
 	store->must_write_control = false;
 	return UDS_OK;

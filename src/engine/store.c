@@ -60,60 +60,73 @@ check_owner(const uds_store *store, const uds_control *control, uds_error *error
 	return UDS_OK;
 }
 
-/* Is there, in a directory, a copy of these files that does not count yet? */
+/* Read the control file of the same index in the directory that control names; false: there is none. */
 static bool
-is_arriving(const uds_store *store, const char *directory)
+read_counterpart(const uds_store *store, uds_control *counterpart)
 {
-	uds_control copy;
 	uds_port *other;
 	uds_status status;
 
-	if (uds_port_directory_open(store->port, directory, &other, NULL) != UDS_OK)
+	if (uds_port_directory_open(store->port, store->control.elsewhere, &other, NULL) != UDS_OK)
 		return false;
-	status = uds_control_read(other, &copy, NULL);
+	status = uds_control_read(other, counterpart, NULL);
 	uds_port_directory_close(other);
-	return status == UDS_OK && copy.state == UDS_CONTROL_ARRIVING &&
-	       copy.nonce == store->control.nonce;
+	return status == UDS_OK && counterpart->nonce == store->control.nonce;
+}
+
+static uds_status
+refuse_copy(const uds_control *control, uds_error *error)
+{
+	(void) uds_error_set(error,
+	                     UDS_ERR_MISMATCH,
+	                     0,
+	                     "files are the copy of a move that was not completed");
+	if (control->elsewhere[0] != '\0')
+		uds_error_hint(error, "Set \"uds.directory\" to \"%s\".", control->elsewhere);
+	return UDS_ERR_MISMATCH;
+}
+
+static uds_status
+refuse_moved(const uds_control *control, uds_error *error)
+{
+	if (control->elsewhere[0] == '\0')
+		return uds_error_set(error, UDS_ERR_MISMATCH, 0, "files were moved elsewhere");
+	(void)
+		uds_error_set(error, UDS_ERR_MISMATCH, 0, "files were moved to \"%s\"", control->elsewhere);
+	uds_error_hint(error, "Set \"uds.directory\" to \"%s\".", control->elsewhere);
+	return UDS_ERR_MISMATCH;
 }
 
 /*
  * Are the files here?  Those that have moved are, while the copy does not count: the move was not
- * completed.  Nothing was written there then, and nothing was removed here.
+ * completed.  Those that have arrived are not, when their origin has taken them back.
  */
 static uds_status
 check_place(uds_store *store, uds_error *error)
 {
 	uds_control *control = &store->control;
+	uds_control counterpart;
+	bool has_counterpart = control->elsewhere[0] != '\0' && read_counterpart(store, &counterpart);
 
 	if (control->state == UDS_CONTROL_ARRIVING)
+		return refuse_copy(control, error);
+	if (control->state == UDS_CONTROL_MOVED)
 	{
-		(void) uds_error_set(error,
-		                     UDS_ERR_MISMATCH,
-		                     0,
-		                     "files are the copy of a move that was not completed");
-		if (control->elsewhere[0] != '\0')
-			uds_error_hint(error, "Set \"uds.directory\" to \"%s\".", control->elsewhere);
-		return UDS_ERR_MISMATCH;
-	}
-	if (control->state != UDS_CONTROL_MOVED)
-		return UDS_OK;
-	if (control->elsewhere[0] == '\0')
-		return uds_error_set(error, UDS_ERR_MISMATCH, 0, "files were moved elsewhere");
-	if (is_arriving(store, control->elsewhere))
-	{
+		if (!has_counterpart || counterpart.state != UDS_CONTROL_ARRIVING)
+			return refuse_moved(control, error);
 		uds_port_log(store->port,
 		             UDS_LOG_WARNING,
 		             "move to \"%s\" was not completed, the index goes on where it was; the files "
 		             "there can be removed",
 		             control->elsewhere);
 		control->state = UDS_CONTROL_RUNNING;
-		uds_control_set_elsewhere(control, NULL);
-		return UDS_OK;
 	}
-	(void)
-		uds_error_set(error, UDS_ERR_MISMATCH, 0, "files were moved to \"%s\"", control->elsewhere);
-	uds_error_hint(error, "Set \"uds.directory\" to \"%s\".", control->elsewhere);
-	return UDS_ERR_MISMATCH;
+	/* A copy by hand may name itself. */
+	else if (has_counterpart && counterpart.state != UDS_CONTROL_MOVED &&
+	         memcmp(&counterpart, control, sizeof(counterpart)) != 0)
+		return refuse_copy(control, error);
+	uds_control_set_elsewhere(control, NULL);
+	return UDS_OK;
 }
 
 /* Do the files fit the configuration? */

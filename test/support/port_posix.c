@@ -266,27 +266,36 @@ ask_for_fault(uds_port *port, const char *operation, const char *name, bool is_t
 	return port->host->fault(port->host->fault_context, operation, is_there ? there : name);
 }
 
+static bool
+is_there(uds_port *port)
+{
+	char directory[POSIX_NAME_BYTES];
+
+	directory_of(port, directory);
+	return strcmp(directory, port->host->directory) != 0;
+}
+
 static int
 fault_of(uds_port *port, const char *operation, const char *name)
 {
-	return ask_for_fault(port, operation, name, port->directory != NULL);
+	return ask_for_fault(port, operation, name, is_there(port));
 }
 
 /* The same for what a test is asked only in the other directory. */
 static int
 fault_there(uds_port *port, const char *operation, const char *name)
 {
-	return port->directory == NULL ? 0 : fault_of(port, operation, name);
+	return is_there(port) ? fault_of(port, operation, name) : 0;
 }
 
 /* The same for an open file. */
 static int
 fault_of_file(uds_port *port, const char *operation, const uds_port_file *file)
 {
-	char directory[POSIX_NAME_BYTES];
-
-	posix_host_directory(port->host, directory);
-	return ask_for_fault(port, operation, file->name, strcmp(directory, file->directory) != 0);
+	return ask_for_fault(port,
+	                     operation,
+	                     file->name,
+	                     strcmp(file->directory, port->host->directory) != 0);
 }
 
 uds_status
@@ -496,7 +505,7 @@ uds_status
 uds_port_file_remove(uds_port *port, const char *name, uds_error *error)
 {
 	char path[640];
-	int fault = fault_there(port, "remove", name);
+	int fault = fault_of(port, "remove", name);
 
 	if (fault != 0)
 		return io_error(error, fault, "remove", name);
