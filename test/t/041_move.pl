@@ -259,13 +259,36 @@ $node->stop;
 SKIP:
 {
 	my $reason = uds_why_no_faults();
-	skip $reason, 6 if defined $reason;
+	skip $reason, 11 if defined $reason;
 
 	my $full = uds_cluster('full', 'uds.page_cache = 64kB');
 	uds_set_faults($full);
 	uds_with_faults($full, sub { $full->start });
 	uds_prepare($full);
-	uds_post_range($full, 'kept', 1, 2 * $chapter);
+	uds_post_range($full, 'kept', 1, 5 * $chapter);
+
+	# One that takes long is seen, holds requests, and ends with the server.
+	uds_set_faults($full, [ 'slow', 'pgdata/uds/volume', 1_000_000 ]);
+	my $mover = uds_session($full);
+	$mover->query_until(qr/moving/, "\\echo moving\nSELECT uds_move('$base/slow');\n");
+	ok($full->poll_query_until('postgres', q{
+		SELECT count(*) = 1 FROM uds_progress
+		WHERE phase = 'moving files' AND unit = 'bytes' AND done > 0 AND done < total}),
+		'a move is seen in uds_progress');
+	is($full->safe_psql('postgres',
+		"SELECT query FROM pg_stat_activity WHERE backend_type = 'uds chapter writer'"),
+		'moving the files', 'and in pg_stat_activity');
+	my ($waited, undef, $told) = $full->psql('postgres',
+		"SET uds.wait_timeout = '10ms'; SELECT uds_peek(digest_of('kept', 1))");
+	like($told, qr/uds did not answer within "uds.wait_timeout"/, 'requests wait meanwhile');
+	$full->stop('fast');
+	$mover->{run}->finish;
+	ok(!-e "$base/slow", 'a move that a stop has ended leaves no trace');
+	uds_set_faults($full);
+	uds_with_faults($full, sub { $full->start });
+	uds_wait_for_state($full, 'online');
+	is(join(', ', uds_count_answers($full, 'kept', 1, 5 * $chapter)), 5 * $chapter . ', 0',
+		'nothing is lost');
 	uds_set_faults($full, [ 'write', 'pgdata/uds/volume', 'ENOSPC' ],
 		[ 'write', 'pgdata/uds/checkpoint.0', 'ENOSPC' ],
 		[ 'write', 'pgdata/uds/checkpoint.1', 'ENOSPC' ]);
