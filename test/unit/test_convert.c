@@ -438,6 +438,36 @@ what_cannot_be_converted_is_told(void **state)
 	free(answers);
 }
 
+/* Files of an index that is open fit. */
+static void
+an_index_that_is_open_is_left_alone(void **state)
+{
+	fixture *fixture = *state;
+	engine *engine = &fixture->engine;
+	answer *answers = calloc(NAMES_MAX, sizeof(*answers));
+	uds_control before;
+	uds_control after;
+	uds_error error;
+
+	engine_must_open(engine);
+	fill(engine, 5 * RECORDS);
+	ask(engine, answers);
+	assert_int_equal(uds_control_read(&engine->writer_port, &before, &error), UDS_OK);
+	assert_int_equal(engine_convert(engine), UDS_OK);
+	assert_int_equal(uds_index_state(engine->index), UDS_STATE_ONLINE);
+	assert_int_equal(engine_suspend(engine, false), UDS_OK);
+	assert_int_equal(engine_convert(engine), UDS_OK);
+	assert_int_equal(uds_index_state(engine->index), UDS_STATE_SUSPENDED);
+	assert_int_equal(engine_resume(engine), UDS_OK);
+	uds_block_set_state(engine->index, UDS_STATE_READ_ONLY, "as if a write had failed");
+	assert_int_equal(engine_convert(engine), UDS_OK);
+	assert_int_equal(uds_index_state(engine->index), UDS_STATE_READ_ONLY);
+	assert_int_equal(uds_control_read(&engine->writer_port, &after, &error), UDS_OK);
+	assert_memory_equal(&before, &after, sizeof(before));
+	assert_int_equal(count_lost(engine, answers), 0);
+	free(answers);
+}
+
 /* ---- interruptions ------------------------------------------------------------------------------ */
 
 typedef enum fault
@@ -634,6 +664,7 @@ main(void)
 		CASE(sparse_becomes_dense_and_dense_sparse),
 		CASE(a_damaged_page_costs_its_records_only),
 		CASE(what_cannot_be_converted_is_told),
+		CASE(an_index_that_is_open_is_left_alone),
 		CASE(a_failed_operation_can_be_tried_again),
 		CASE(an_end_at_any_point_loses_nothing),
 		CASE(a_stop_at_any_point_loses_nothing),
