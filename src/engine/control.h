@@ -23,11 +23,16 @@ typedef enum uds_control_state
 	UDS_CONTROL_RUNNING = 2,
 	UDS_CONTROL_MOVED = 3,
 	UDS_CONTROL_CREATING = 4, /* the volume is being made, or emptied: nothing is in it */
-	UDS_CONTROL_ARRIVING = 5  /* a complete copy that a move has made: it does not count */
+	UDS_CONTROL_ARRIVING = 5, /* a complete copy that a move has made: it does not count */
+	UDS_CONTROL_REPLACING = 6 /* the volume is the new one: if there is a file of that name, it is
+	                           * to be renamed */
 } uds_control_state;
 
 /* Of the name of another directory, with its end. */
 #define UDS_CONTROL_NAME_BYTES (UDS_DIRECTORY_NAME_MAX + 1)
+
+/* A conversion makes its volume under this name. */
+#define UDS_VOLUME_NEW_FILE "volume.new"
 
 #define UDS_NO_SAVE UINT32_MAX
 
@@ -82,6 +87,9 @@ _Static_assert(offsetof(uds_control, elsewhere) == 156, "stored as raw bytes");
  * version), UDS_ERR_IO
  */
 UDS_MUST_CHECK uds_status uds_control_read(uds_port *port, uds_control *control, uds_error *error);
+
+/* The geometry that it describes, unchecked. */
+void uds_control_geometry(const uds_control *control, uds_geometry_parameters *parameters);
 
 /* Stamp and write the file, durably.  On failure the former version is still there. */
 UDS_MUST_CHECK uds_status uds_control_write(uds_port *port, uds_control *control, uds_error *error);

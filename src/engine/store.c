@@ -6,6 +6,8 @@
  *   create   control "creating" - volume with its header, synced - control "running"
  *   open     control with the next generation, "running" - everything else
  *   reset    control "creating" with a new nonce (from here on nothing is remembered) - as create
+ *   convert  volume.new, synced - control "replacing" with its nonce (from here on only that one
+ *            counts) - renamed - as open
  */
 #include "store.h"
 
@@ -97,12 +99,8 @@ refuse_moved(const uds_control *control, uds_error *error)
 	return UDS_ERR_MISMATCH;
 }
 
-/*
- * Are the files here?  Those that have moved are, while the copy does not count: the move was not
- * completed.  Those that have arrived are not, when their origin has taken them back.
- */
-static uds_status
-check_place(uds_store *store, uds_error *error)
+uds_status
+uds_store_check_place(uds_store *store, uds_error *error)
 {
 	uds_control *control = &store->control;
 	uds_control counterpart;
@@ -129,18 +127,40 @@ check_place(uds_store *store, uds_error *error)
 	return UDS_OK;
 }
 
-/* Do the files fit the configuration? */
+/* Do the files belong to this server, are they here, and do they make sense? */
 static uds_status
-check_control(const uds_store *store, const uds_control *control, uds_error *error)
+check_identity(uds_store *store, uds_error *error)
 {
-	uds_control wanted = *control;
+	const uds_control *control = &store->control;
+	uds_status status = check_owner(store, control, error);
 
-	if (control->state < UDS_CONTROL_CLEAN || control->state > UDS_CONTROL_CREATING ||
+	if (status == UDS_OK)
+		status = uds_store_check_place(store, error);
+	if (status != UDS_OK)
+		return status;
+	if (control->state < UDS_CONTROL_CLEAN || control->state > UDS_CONTROL_REPLACING ||
 	    (control->valid_save > 1 && control->valid_save != UDS_NO_SAVE))
 		return uds_error_set(error, UDS_ERR_CORRUPT, 0, "control file makes no sense");
-	set_parameters(&wanted, store->config);
-	wanted.memory_mb = control->memory_mb;
-	if (memcmp(&wanted, control, sizeof(wanted)) == 0)
+	return UDS_OK;
+}
+
+/* Do the files fit the configuration?  What "wanted" would be in control. */
+static bool
+fits_configuration(const uds_store *store, const uds_control *control, uds_control *wanted)
+{
+	*wanted = *control;
+	set_parameters(wanted, store->config);
+	/* It is a name for the rest. */
+	wanted->memory_mb = control->memory_mb;
+	return memcmp(wanted, control, sizeof(*wanted)) == 0;
+}
+
+static uds_status
+check_parameters(const uds_store *store, const uds_control *control, uds_error *error)
+{
+	uds_control wanted;
+
+	if (fits_configuration(store, control, &wanted))
 		return UDS_OK;
 	(void) uds_error_set(error, UDS_ERR_MISMATCH, 0, "files do not fit the settings");
 	uds_error_detail(error,
@@ -160,7 +180,9 @@ check_control(const uds_store *store, const uds_control *control, uds_error *err
 		                 "One name in %u is a hook in the files, one in %u with the settings.",
 		                 control->sample_rate,
 		                 wanted.sample_rate);
-	uds_error_hint(error, "Set the settings back, or forget everything with uds_reset().");
+	uds_error_hint(error,
+	               "Set the settings back, or convert the files with uds_convert(), or forget "
+	               "everything with uds_reset().");
 	return UDS_ERR_MISMATCH;
 }
 
@@ -213,7 +235,9 @@ create_files(uds_store *store, uds_error *error)
 	uint32_t flags = UDS_FILE_WRITE | UDS_FILE_CREATE;
 	uds_status status = uds_store_write_control(store, UDS_CONTROL_CREATING, error);
 
-	/* Saves of the former identity would not be loaded, but take their space. */
+	/* These files of the former identity would not be used, but take their space. */
+	if (status == UDS_OK)
+		status = uds_port_file_remove(store->port, UDS_VOLUME_NEW_FILE, error);
 	for (uint32_t save = 0; save < 2 && status == UDS_OK; save++)
 		status = uds_port_file_remove(store->port, uds_checkpoint_file_name(save), error);
 	if (status == UDS_OK && store->volume.file == NULL)
@@ -286,6 +310,59 @@ drop_future_save(uds_store *store)
 	uds_store_forget_save(store);
 }
 
+/* Is a file a volume of this nonce?  UDS_NOT_FOUND: there is none, or it is another one's. */
+static uds_status
+find_volume(uds_store *store, const char *name, uds_error *error)
+{
+	uds_volume_header header;
+	uds_port_file *file;
+	uds_status status = uds_port_file_open(store->port, name, UDS_FILE_READ, &file, error);
+
+	if (status != UDS_OK)
+		return status;
+	status = uds_port_file_read(store->port, file, &header, sizeof(header), 0, NULL, error);
+	uds_port_file_close(store->port, file);
+	if (status == UDS_OK &&
+	    (header.magic != UDS_VOLUME_MAGIC || header.nonce != store->control.nonce))
+		return UDS_NOT_FOUND;
+	return status;
+}
+
+/* Complete a conversion: the new volume in its place, nothing of the old one. */
+static uds_status
+complete_replacement(uds_store *store, uds_error *error)
+{
+	uds_status status = find_volume(store, UDS_VOLUME_NEW_FILE, error);
+
+	if (status == UDS_NOT_FOUND)
+	{
+		/* It was renamed already. */
+		status = find_volume(store, UDS_VOLUME_FILE, error);
+		if (status == UDS_NOT_FOUND)
+			return uds_error_set(error, UDS_ERR_CORRUPT, 0, "the converted volume is missing");
+		return status;
+	}
+	uds_volume_close(&store->volume);
+	/* The control that was read may be of a write that failed, and not be durable. */
+	if (status == UDS_OK)
+		status = uds_store_write_control(store, UDS_CONTROL_REPLACING, error);
+	for (uint32_t save = 0; save < 2 && status == UDS_OK; save++)
+		status = uds_port_file_remove(store->port, uds_checkpoint_file_name(save), error);
+	if (status == UDS_OK)
+		status = uds_port_file_rename(store->port, UDS_VOLUME_NEW_FILE, UDS_VOLUME_FILE, error);
+	return status;
+}
+
+/* What a conversion that did not succeed has left behind takes space, and nothing else. */
+static void
+remove_leftover(uds_store *store)
+{
+	uds_error error = { 0 };
+
+	if (uds_port_file_remove(store->port, UDS_VOLUME_NEW_FILE, &error) != UDS_OK)
+		uds_port_log(store->port, UDS_LOG_WARNING, "%s", error.message);
+}
+
 /* Open the files that control describes, under the next generation. */
 uds_status
 uds_store_reopen(uds_store *store, uds_error *error)
@@ -301,13 +378,18 @@ uds_store_reopen(uds_store *store, uds_error *error)
 		                      memory_order_relaxed);
 		return create_files(store, error);
 	}
-	if (store->volume.file == NULL)
+	if (store->control.state == UDS_CONTROL_REPLACING)
+		status = complete_replacement(store, error);
+	else
+		remove_leftover(store);
+	if (status == UDS_OK && store->volume.file == NULL)
 		status = uds_volume_open(&store->volume, UDS_FILE_WRITE, error);
 	if (status == UDS_NOT_FOUND)
 		return uds_error_set(error, UDS_ERR_CORRUPT, 0, "volume is missing");
 	if (status != UDS_OK)
 		return status;
-	store->is_clean = store->control.state == UDS_CONTROL_CLEAN;
+	store->is_clean =
+		store->control.state == UDS_CONTROL_CLEAN || store->control.state == UDS_CONTROL_REPLACING;
 	drop_future_save(store);
 	store->control.generation++;
 	status = uds_store_write_control(store, UDS_CONTROL_RUNNING, error);
@@ -381,11 +463,9 @@ uds_store_open(uds_store *store, uds_error *error)
 	if (status == UDS_OK)
 	{
 		store->has_control = true;
-		status = check_owner(store, &store->control, error);
+		status = check_identity(store, error);
 		if (status == UDS_OK)
-			status = check_place(store, error);
-		if (status == UDS_OK)
-			status = check_control(store, &store->control, error);
+			status = check_parameters(store, &store->control, error);
 		if (status == UDS_OK)
 			status = check_time(store, error);
 		return status == UDS_OK ? uds_store_reopen(store, error) : status;
@@ -398,6 +478,44 @@ uds_store_open(uds_store *store, uds_error *error)
 	if (status != UDS_NOT_FOUND)
 		return status;
 	return uds_store_create(store, error);
+}
+
+uds_status
+uds_store_inspect(uds_store *store, bool *fits, uds_error *error)
+{
+	uds_control wanted;
+	uds_status status = uds_control_read(store->port, &store->control, error);
+
+	*fits = status == UDS_NOT_FOUND;
+	if (status != UDS_OK)
+		return status == UDS_NOT_FOUND ? UDS_OK : status;
+	store->has_control = true;
+	atomic_store_explicit(&store->index->nonce, store->control.nonce, memory_order_relaxed);
+	status = check_identity(store, error);
+	if (status == UDS_OK)
+		status = check_time(store, error);
+	uds_volume_close(&store->volume);
+	/* Another file under the name of the new volume must not be taken for it. */
+	if (status == UDS_OK && store->control.state == UDS_CONTROL_REPLACING)
+	{
+		status = complete_replacement(store, error);
+		if (status == UDS_OK)
+			status = uds_store_write_control(store, UDS_CONTROL_CLEAN, error);
+	}
+	*fits = fits_configuration(store, &store->control, &wanted);
+	return status;
+}
+
+uds_status
+uds_store_replace(uds_store *store, uint64_t nonce, uds_error *error)
+{
+	uds_control *control = &store->control;
+
+	control->nonce = nonce;
+	control->generation++;
+	control->valid_save = UDS_NO_SAVE;
+	set_parameters(control, store->config);
+	return uds_store_write_control(store, UDS_CONTROL_REPLACING, error);
 }
 
 uds_status

@@ -42,6 +42,30 @@ UDS_MUST_CHECK uds_status uds_store_reopen(uds_store *store, uds_error *error);
 /* Forget everything: new files with a new nonce; the name key stays when there is one. */
 UDS_MUST_CHECK uds_status uds_store_create(uds_store *store, uds_error *error);
 
+/*
+ * Read control, and tell whose the files are and of when, as uds_store_open does, but not whether
+ * they fit the configuration.  A conversion that was not completed is.
+ *
+ * fits  [out]  they fit the configuration, or there is no control
+ *
+ * UDS_OK, UDS_ERR_MISMATCH, UDS_ERR_CORRUPT, UDS_ERR_IO
+ */
+UDS_MUST_CHECK uds_status uds_store_inspect(uds_store *store, bool *fits, uds_error *error);
+
+/*
+ * Put the volume that was made for the configuration, UDS_VOLUME_NEW_FILE, durable and under this
+ * nonce, in the place of that which control describes.  From here on only the new one counts; it is
+ * renamed when the files are opened.
+ */
+UDS_MUST_CHECK uds_status uds_store_replace(uds_store *store, uint64_t nonce, uds_error *error);
+
+/*
+ * Does control, which was read, describe files that are here?  Those that have moved are, while the
+ * copy does not count: the move was not completed.  Those that have arrived are not, when their
+ * origin has taken them back.  UDS_OK: control says so now, or UDS_ERR_MISMATCH.
+ */
+UDS_MUST_CHECK uds_status uds_store_check_place(uds_store *store, uds_error *error);
+
 /* Write control with a state.  On failure store->control is as before, the file may not be. */
 UDS_MUST_CHECK uds_status uds_store_write_control(uds_store *store, uds_control_state state,
                                                   uds_error *error);

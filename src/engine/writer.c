@@ -210,7 +210,12 @@ write_next_chapter(uds_writer *writer, uds_error *error)
 	{
 		uint32_t count = uds_chapter_writer_collect(index, chapter);
 
-		status = uds_chapter_writer_write(index, &writer->store.volume, chapter, count, error);
+		status = uds_chapter_writer_write(index,
+		                                  &writer->store.volume,
+		                                  chapter,
+		                                  count,
+		                                  uds_port_stamp(writer->port),
+		                                  error);
 		if (status == UDS_OK || status == UDS_STOPPED || status == UDS_ERR_INTERNAL)
 			break;
 		uds_port_log(writer->port,
@@ -414,6 +419,11 @@ take_over(uds_writer *writer, uds_error *error)
 	if (writer->store.control.nonce !=
 	    atomic_load_explicit(&writer->index->nonce, memory_order_relaxed))
 		return uds_error_set(error, UDS_ERR_MISMATCH, 0, "files were replaced while in use");
+	/* The predecessor may have ended while it moved them, and told nobody that it has. */
+	status = uds_store_check_place(&writer->store, error);
+	if (status != UDS_OK)
+		return status;
+	atomic_fetch_add_explicit(&writer->index->moves, 1, memory_order_release);
 	writer->store.volume.slots = writer->index->slots;
 	status = uds_volume_open(&writer->store.volume, UDS_FILE_WRITE, error);
 	if (status == UDS_NOT_FOUND)
