@@ -177,6 +177,7 @@ command_at_random(host *host)
 		case 0:
 			command_writer(host, HOST_REBUILD);
 			break;
+		case 7:
 		case 8:
 			command_writer(host, HOST_MOVE);
 			break;

@@ -469,7 +469,7 @@ uds_status
 uds_port_directory_sync(uds_port *port, uds_error *error)
 {
 	char directory[POSIX_NAME_BYTES];
-	int fault = fault_there(port, "sync directory", "");
+	int fault = fault_of(port, "sync directory", "");
 	int descriptor;
 	uds_status status = UDS_OK;
 

@@ -61,10 +61,10 @@ struct posix_host
 	posix_memory memory;
 	_Atomic uint32_t warnings;
 	/*
-	 * Called before each read, write, sync, rename, remove and truncate; a non-zero errno makes it
-	 * fail.
+	 * Called before each read, write, sync, rename, remove, truncate and "sync directory"; a non-zero
+	 * errno makes it fail.
 	 * Names of files in another directory than that above begin with "there/"; there, it is also
-	 * called before each open, lock, list, "sync directory" and "create directory".
+	 * called before each open, lock, list and "create directory".
 	 */
 	int (*fault)(void *context, const char *operation, const char *name);
 	void *fault_context;

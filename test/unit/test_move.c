@@ -757,6 +757,64 @@ a_move_that_was_not_completed_is_taken_back(void **state)
 	engine_must_open(engine);
 }
 
+/* The writer ends between two steps of a move, and leaves the block in order. */
+static void
+a_successor_finds_where_the_files_are(void **state)
+{
+	fixture *fixture = *state;
+	engine *engine = &fixture->engine;
+	uds_control here = control_of(fixture->here);
+	uds_control there = here;
+	uds_error error;
+
+	post(engine, NAMES, 20);
+	assert_int_equal(mkdir(fixture->there, 0700), 0);
+	files_copy_all(fixture->here, fixture->there);
+	here.state = UDS_CONTROL_MOVED;
+	uds_control_set_elsewhere(&here, fixture->there);
+	write_control(fixture, fixture->here, &here);
+	there.state = UDS_CONTROL_ARRIVING;
+	uds_control_set_elsewhere(&there, fixture->here);
+	write_control(fixture, fixture->there, &there);
+
+	/* The copy does not count yet; control cannot be written at once. */
+	fixture->plan = (plan){ .operation = "write", .count = 1, .number = EIO };
+	assert_int_equal(replace_writer(fixture), UDS_OK);
+	assert_int_equal(state_of(fixture), UDS_STATE_ONLINE);
+	assert_int_equal(control_of(fixture->here).state, UDS_CONTROL_MOVED);
+	assert_int_equal(count_known(engine, NAMES + 20), NAMES + 20);
+	assert_int_equal(replace_writer(fixture), UDS_OK);
+	assert_int_equal(control_of(fixture->here).state, UDS_CONTROL_RUNNING);
+	assert_int_equal(count_known(engine, NAMES + 20), NAMES + 20);
+
+	/* It counts, and the host knows: so do those that read. */
+	write_control(fixture, fixture->here, &here);
+	there.state = UDS_CONTROL_RUNNING;
+	write_control(fixture, fixture->there, &there);
+	snprintf(engine->host.moved, sizeof(engine->host.moved), "%s", fixture->there);
+	atomic_store(&engine->index->zones_wanted, 1);
+	assert_int_equal(uds_zone_turn(engine->zones[0]), UDS_PENDING);
+	assert_int_equal(replace_writer(fixture), UDS_OK);
+	post(engine, NAMES + 20, 6 * RECORDS);
+	assert_int_equal(count_known(engine, NAMES + 20 + 6 * RECORDS), NAMES + 20 + 6 * RECORDS);
+	assert_int_equal(engine_statistics(engine).bad_pages, 0);
+
+	/* It counts, and the host does not know. */
+	engine->host.moved[0] = '\0';
+	assert_int_equal(replace_writer(fixture), UDS_ERR_MISMATCH);
+	assert_int_equal(state_of(fixture), UDS_STATE_OFFLINE);
+	uds_writer_detach(engine->writer);
+	set_directory(fixture, fixture->there);
+	assert_int_equal(uds_writer_open(engine->writer_memory,
+	                                 engine->index,
+	                                 &engine->writer_port,
+	                                 &engine->config,
+	                                 &engine->writer,
+	                                 &error),
+	                 UDS_OK);
+	assert_int_equal(count_known(engine, NAMES), NAMES);
+}
+
 /* The copy counts for itself, but the files have stayed: no control file there could be trusted. */
 static void
 a_copy_whose_origin_went_on_is_refused(void **state)
@@ -1322,6 +1380,7 @@ main(void)
 		CASE(both_places_are_refused_to_others),
 		CASE(moved_files_are_refused_with_their_place),
 		CASE(a_move_that_was_not_completed_is_taken_back),
+		CASE(a_successor_finds_where_the_files_are),
 		CASE(a_copy_whose_origin_went_on_is_refused),
 		CASE(odd_places_in_control_do_no_harm),
 		CASE(one_directory_opens_whenever_it_ends),
