@@ -803,6 +803,7 @@ a_successor_finds_where_the_files_are(void **state)
 	engine->host.moved[0] = '\0';
 	assert_int_equal(replace_writer(fixture), UDS_ERR_MISMATCH);
 	assert_int_equal(state_of(fixture), UDS_STATE_OFFLINE);
+	assert_int_equal(uds_zone_turn(engine->zones[0]), UDS_PENDING);
 	uds_writer_detach(engine->writer);
 	set_directory(fixture, fixture->there);
 	assert_int_equal(uds_writer_open(engine->writer_memory,
