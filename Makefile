@@ -9,6 +9,8 @@
 #   make unit               tests of the engine; SANITIZE=address,undefined or SANITIZE=thread
 #   make simulate           seeded crash and interleaving search; SEEDS=number of runs, SIM_SECONDS=
 #                           or HOURS=, SIM_JOBS=processes
+#   make soak               ten minutes of mixed load and trouble, each answer checked; SOAK_SECONDS=,
+#                           SOAK_CLIENTS= (not as root)
 #   make find-bugs          does the simulation find the bugs of test/sim/bugs, and how fast
 #   make fuzz               libFuzzer targets; FUZZ_SECONDS=seconds for each
 #   make bench              benchmarks, with the conditions they ran under
@@ -261,6 +263,14 @@ tap:
 	@if [ "$$(id -u)" = 0 ]; then \
 		echo 'make tap starts servers and cannot run as root: see scripts/test' >&2; exit 1; fi
 	@$(prove_installcheck)
+
+# The short soak is one of the TAP tests; this is the long one.
+SOAK_SECONDS ?= 600
+SOAK_CLIENTS ?= 8
+.PHONY: soak
+soak:
+	@UDS_SOAK_SECONDS=$(SOAK_SECONDS) UDS_SOAK_CLIENTS=$(SOAK_CLIENTS) \
+		$(MAKE) --no-print-directory tap TAP_FILES=test/t/050_soak.pl PROVE_FLAGS=-v
 
 # ---- checks of the source -------------------------------------------------------------------------
 
