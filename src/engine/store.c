@@ -6,6 +6,8 @@
  *   create   control "creating" - volume with its header, synced - control "running"
  *   open     control with the next generation, "running" - everything else
  *   reset    control "creating" with a new nonce (from here on nothing is remembered) - as create
+ *   reduce   the moved chapter, synced - control with the reduced geometry - header; the place that
+ *            is not used any more is given back
  */
 #include "store.h"
 
@@ -14,10 +16,8 @@
 /* ---- control ---------------------------------------------------------------------------------- */
 
 static void
-set_parameters(uds_control *control, const uds_config *config)
+set_parameters(uds_control *control, const uds_config *config, const uds_geometry_parameters *p)
 {
-	const uds_geometry_parameters *p = &config->geometry;
-
 	control->memory_mb = config->memory_mb;
 	control->structure = config->structure;
 	control->page_bytes = p->page_bytes;
@@ -39,11 +39,40 @@ structure_name(uint32_t structure)
 	return structure == UDS_STRUCTURE_BUCKETS ? "buckets" : "lists";
 }
 
-/* Do the files belong to this server and fit the configuration? */
+/* The geometry of the settings, reduced if the files are. */
+static uds_geometry_parameters
+expected_geometry(const uds_store *store, const uds_control *control)
+{
+	uds_geometry_parameters parameters = store->config->geometry;
+
+	if (control->is_reduced != 0 && !parameters.is_reduced)
+	{
+		parameters.chapters--;
+		parameters.is_reduced = true;
+		parameters.remapped_virtual = control->remapped_virtual;
+		parameters.remapped_physical = control->remapped_physical;
+	}
+	return parameters;
+}
+
+/* Take over the geometry of files that fit the settings otherwise. */
 static uds_status
-check_control(const uds_store *store, const uds_control *control, uds_error *error)
+adopt_geometry(uds_store *store, const uds_geometry_parameters *parameters, uds_error *error)
+{
+	uds_config config = *store->config;
+
+	config.geometry = *parameters;
+	if (uds_index_size(&config) == 0 || uds_geometry_init(store->geometry, parameters) != UDS_OK)
+		return uds_error_set(error, UDS_ERR_CORRUPT, 0, "control file makes no sense");
+	return UDS_OK;
+}
+
+/* Do the files belong to this server and fit the configuration?  Takes over their geometry. */
+static uds_status
+check_control(uds_store *store, const uds_control *control, uds_error *error)
 {
 	uds_control wanted = *control;
+	uds_geometry_parameters geometry = expected_geometry(store, control);
 	uint64_t system_identifier = uds_port_system_identifier(store->port);
 
 	if (control->system_identifier != system_identifier)
@@ -63,10 +92,10 @@ check_control(const uds_store *store, const uds_control *control, uds_error *err
 	if (control->state < UDS_CONTROL_CLEAN || control->state > UDS_CONTROL_CREATING ||
 	    (control->valid_save > 1 && control->valid_save != UDS_NO_SAVE))
 		return uds_error_set(error, UDS_ERR_CORRUPT, 0, "control file makes no sense");
-	set_parameters(&wanted, store->config);
+	set_parameters(&wanted, store->config, &geometry);
 	wanted.memory_mb = control->memory_mb;
 	if (memcmp(&wanted, control, sizeof(wanted)) == 0)
-		return UDS_OK;
+		return adopt_geometry(store, &geometry, error);
 	(void) uds_error_set(error, UDS_ERR_MISMATCH, 0, "files do not fit the settings");
 	uds_error_detail(error,
 	                 "Files: %u MB, %u chapters (%u sparse), index \"%s\"; settings: %u MB, %u "
@@ -180,7 +209,9 @@ make_identity(uds_store *store, uds_error *error)
 	control->system_identifier = uds_port_system_identifier(store->port);
 	control->generation = generation + 1;
 	control->valid_save = UDS_NO_SAVE;
-	set_parameters(control, store->config);
+	set_parameters(control, store->config, &store->config->geometry);
+	if (uds_geometry_init(store->geometry, &store->config->geometry) != UDS_OK)
+		return uds_error_set(error, UDS_ERR_ARGUMENT, 0, "configuration is not valid");
 	atomic_store_explicit(&store->index->nonce, nonce, memory_order_relaxed);
 	atomic_store_explicit(&store->index->generation, control->generation, memory_order_relaxed);
 	return UDS_OK;
@@ -191,6 +222,22 @@ uds_store_forget_save(uds_store *store)
 {
 	store->control.valid_save = UDS_NO_SAVE;
 	store->control.save_number++;
+}
+
+uds_status
+uds_store_reduce(uds_store *store, const uds_geometry *reduced, uds_error *error)
+{
+	uds_control before = store->control;
+	uds_status status;
+
+	set_parameters(&store->control, store->config, &reduced->parameters);
+	uds_store_forget_save(store);
+	status = uds_store_write_control(store, UDS_CONTROL_RUNNING, error);
+	if (status == UDS_OK)
+		*store->geometry = *reduced;
+	else
+		store->control = before;
+	return status;
 }
 
 /*
@@ -262,7 +309,7 @@ has_future_chapter(uds_store *store)
 	if (store->volume.file == NULL &&
 	    uds_volume_open(&store->volume, UDS_FILE_WRITE, &error) != UDS_OK)
 		return false;
-	for (uint32_t i = 0; i < store->config->geometry.chapters; i++)
+	for (uint32_t i = 0; i < store->geometry->parameters.chapters; i++)
 	{
 		if (uds_port_should_stop(store->port))
 			return false;

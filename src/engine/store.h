@@ -10,12 +10,17 @@
 
 #pragma GCC visibility push(hidden)
 
-/* Process-local.  All zero but the first part, which the caller sets, and the volume's pointers. */
+/*
+ * Process-local.  All zero but the first part, which the caller sets, and the volume's pointers, of
+ * which geometry is the same.
+ */
 typedef struct uds_store
 {
 	uds_port *port;
-	uds_index *index; /* gets nonce and generation */
-	const uds_config *config;
+	uds_index *index;         /* gets nonce and generation */
+	const uds_config *config; /* of the settings */
+	uds_geometry
+		*geometry; /* that of config; becomes the one of the files where they are reduced */
 
 	uds_port_file *lock; /* NULL: the files are not ours */
 	uds_volume volume;
@@ -41,6 +46,14 @@ UDS_MUST_CHECK uds_status uds_store_reopen(uds_store *store, uds_error *error);
 
 /* Forget everything: new files with a new nonce; the name key stays when there is one. */
 UDS_MUST_CHECK uds_status uds_store_create(uds_store *store, uds_error *error);
+
+/*
+ * Let control say that the files have a reduced geometry and no save: from then on they are reduced,
+ * and geometry is taken over.  The chapters lie where it has them.  On failure it may be so, too:
+ * control has to be read again.
+ */
+UDS_MUST_CHECK uds_status uds_store_reduce(uds_store *store, const uds_geometry *reduced,
+                                           uds_error *error);
 
 /* Write control with a state.  On failure store->control is as before, the file may not be. */
 UDS_MUST_CHECK uds_status uds_store_write_control(uds_store *store, uds_control_state state,

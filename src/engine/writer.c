@@ -228,8 +228,8 @@ write_next_chapter(uds_writer *writer, uds_error *error)
 		         "chapter %llu could not be written: %s",
 		         (unsigned long long) chapter,
 		         error->message);
-		/* A zone may have marked it failed meanwhile. */
-		if (uds_index_state(index) != UDS_STATE_FAILED)
+		/* A zone may have marked it failed meanwhile; a suspended one stays suspended. */
+		if (uds_state_executes(uds_index_state(index)))
 			uds_block_set_state(index, UDS_STATE_READ_ONLY, reason);
 	}
 	/* Zones that are full go on, or learn that they cannot. */
@@ -322,10 +322,13 @@ uds_writer_recover(uds_writer *writer, uds_error *error)
 	uds_index *index = writer->index;
 	uint64_t begin = uds_port_now(writer->port);
 	bool is_zeroed = atomic_load_explicit(&index->epoch, memory_order_relaxed) == 0;
+	uds_config config = writer->config;
 	uds_recovery_result result;
 	uint64_t bytes;
-	uds_status status = uds_block_lay_out(index, writer->port, &writer->config, is_zeroed);
+	uds_status status;
 
+	config.geometry = writer->geometry.parameters;
+	status = uds_block_lay_out(index, writer->port, &config, is_zeroed);
 	if (status == UDS_STOPPED)
 		return status;
 	if (status != UDS_OK)
@@ -414,6 +417,7 @@ take_over(uds_writer *writer, uds_error *error)
 	if (writer->store.control.nonce !=
 	    atomic_load_explicit(&writer->index->nonce, memory_order_relaxed))
 		return uds_error_set(error, UDS_ERR_MISMATCH, 0, "files were replaced while in use");
+	writer->geometry = writer->index->geometry;
 	writer->store.volume.slots = writer->index->slots;
 	status = uds_volume_open(&writer->store.volume, UDS_FILE_WRITE, error);
 	if (status == UDS_NOT_FOUND)
@@ -443,9 +447,8 @@ uds_writer_open_index(uds_writer *writer, uds_error *error)
 	return status;
 }
 
-/* Is the index of a suspended block whole? */
-static bool
-is_held(const uds_index *index)
+bool
+uds_writer_is_held(const uds_index *index)
 {
 	uint32_t suspension = atomic_load_explicit(&index->suspension, memory_order_relaxed);
 
@@ -485,6 +488,7 @@ uds_writer_open(void *memory, uds_index *block, uds_port *port, const uds_config
 	writer->store.port = port;
 	writer->store.index = block;
 	writer->store.config = &writer->config;
+	writer->store.geometry = &writer->geometry;
 	writer->store.volume.port = port;
 	writer->store.volume.geometry = &writer->geometry;
 	writer->store.volume.nonce = &block->nonce;
@@ -497,7 +501,7 @@ uds_writer_open(void *memory, uds_index *block, uds_port *port, const uds_config
 		status = uds_store_lock(&writer->store, error);
 	if (status != UDS_OK)
 		return uds_writer_go_offline(writer, status, error);
-	if (uds_index_state(block) == UDS_STATE_SUSPENDED && !is_held(block))
+	if (uds_index_state(block) == UDS_STATE_SUSPENDED && !uds_writer_is_held(block))
 	{
 		/* A recovery that was interrupted: uds_writer_resume starts it over. */
 		return uds_writer_take_zones(writer);
@@ -602,7 +606,7 @@ uds_writer_checkpoint(uds_writer *writer, uds_error *error)
 	uds_status status;
 
 	memset(error, 0, sizeof(*error));
-	if (state == UDS_STATE_SUSPENDED && is_held(writer->index))
+	if (state == UDS_STATE_SUSPENDED && uds_writer_is_held(writer->index))
 		return uds_writer_suspend(writer, true, error);
 	if (!uds_state_executes(state))
 		return uds_writer_refuse(writer, "index is not online", error);
