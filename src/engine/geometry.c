@@ -169,7 +169,8 @@ uds_geometry_physical_chapter(const uds_geometry *geometry, uint64_t virtual_cha
 		return (uint32_t) (distance - 1);
 	}
 	distance = p->remapped_virtual - virtual_chapter;
-	return distance < p->chapters ? (uint32_t) (p->chapters - distance) : 0;
+	distance %= p->chapters;
+	return distance > 0 ? (uint32_t) (p->chapters - distance) : 0;
 }
 
 uint32_t
@@ -195,22 +196,22 @@ uds_geometry_oldest(const uds_geometry *geometry, uint64_t newest)
 {
 	const uds_geometry_parameters *p = &geometry->parameters;
 	uint64_t oldest = newest >= p->chapters ? newest - p->chapters + 1 : 0;
+	uint64_t ahead;
 
+	if (!p->is_reduced || p->remapped_physical == 0 || newest < p->remapped_virtual)
+		return oldest;
+	/* At the moved chapter, and up to where the open one was at the conversion: it has taken the place
+	 * of an older one, so that one and all before it have left. */
+	ahead = newest - p->remapped_virtual;
+	if (ahead <= p->remapped_physical)
+		return UDS_MAX(oldest,
+		               p->remapped_virtual + p->remapped_physical + 1 >= p->chapters
+		                   ? p->remapped_virtual + p->remapped_physical + 1 - p->chapters
+		                   : 0);
 	/* With the moved chapter the one behind it leaves, whose place the open chapter takes. */
-	if (p->is_reduced && newest >= p->remapped_virtual + p->chapters &&
-	    newest < p->remapped_virtual + p->remapped_physical + p->chapters)
+	if (ahead >= p->chapters && ahead < p->chapters + p->remapped_physical)
 		oldest++;
 	return oldest;
-}
-
-uint64_t
-uds_geometry_least_open(const uds_geometry *geometry)
-{
-	const uds_geometry_parameters *p = &geometry->parameters;
-
-	if (!p->is_reduced)
-		return 0;
-	return p->remapped_virtual + (p->remapped_physical > 0 ? p->remapped_physical + 1 : 0);
 }
 
 bool

@@ -93,24 +93,25 @@ bool uds_geometry_reduce(uds_geometry_parameters *parameters, uint64_t newest);
 /* Parameters of the volume that a reduced one was made of; others are returned as they are. */
 uds_geometry_parameters uds_geometry_whole(const uds_geometry_parameters *parameters);
 
-/* Place of a chapter in the ring: spec 01 section 2.4. */
+/*
+ * Place of a chapter in the ring: spec 01 section 2.4.  Chapters that are older than the moved one by
+ * a window or more have places, too, so that numbers may begin anew after a loss.
+ */
 uint32_t uds_geometry_physical_chapter(const uds_geometry *geometry, uint64_t virtual_chapter);
 
-/* Number of chapters (0..2) that expire when newest becomes the open chapter. */
+/*
+ * Number of chapters (0..2) that expire when newest becomes the open chapter; of a reduced volume,
+ * from the conversion on.
+ */
 uint32_t uds_geometry_expire(const uds_geometry *geometry, uint64_t newest);
 
 /*
  * Oldest valid chapter when newest is the open one: newest - chapters + 1, or 0.  In a reduced volume
- * it is one more from the time when the moved chapter leaves to when its place is used again.
- * No two of the chapters oldest..newest share a place, from uds_geometry_least_open() on.
+ * it is one more from the time when the moved chapter leaves to when its place is used again.  No two
+ * of the chapters oldest..newest share a place, also while newest is below what it was at the
+ * conversion, because chapters were lost: up to there the window is shorter.
  */
 uint64_t uds_geometry_oldest(const uds_geometry *geometry, uint64_t newest);
-
-/*
- * Least number that the open chapter may have: 0, or in a reduced volume one that the open chapter
- * had passed before the conversion, or had then.  The places of lower ones mean nothing.
- */
-uint64_t uds_geometry_least_open(const uds_geometry *geometry);
 
 /* Spec 01 section 2.5. */
 bool uds_geometry_has_sparse(const uds_geometry *geometry, uint64_t oldest, uint64_t newest);

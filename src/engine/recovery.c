@@ -576,8 +576,6 @@ uds_recovery_run(uds_index *index, uds_volume *volume, const uds_control *contro
 	result->newest = sealed == UDS_NO_CHAPTER ? 0 : sealed + 1;
 	if (result->has_save)
 		result->newest = UDS_MAX(result->newest, state.loaded + (has_surplus ? 1 : 0));
-	/* Chapters up to the conversion may be gone; their places are not those of new ones. */
-	result->newest = UDS_MAX(result->newest, uds_geometry_least_open(&index->geometry));
 	state.oldest = uds_geometry_oldest(&index->geometry, result->newest);
 	drop_expired(index, result->newest, result);
 	tell_missing(&state);
