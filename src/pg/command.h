@@ -15,7 +15,8 @@ typedef enum udspg_command_kind
 	UDSPG_COMMAND_SUSPEND = 3, /* and save */
 	UDSPG_COMMAND_HOLD = 4,    /* suspend, without a save */
 	UDSPG_COMMAND_RESUME = 5,
-	UDSPG_COMMAND_REBUILD = 6
+	UDSPG_COMMAND_REBUILD = 6,
+	UDSPG_COMMAND_REDUCE = 7
 } udspg_command_kind;
 
 /*
