@@ -126,7 +126,8 @@ typedef enum uds_phase
 	UDS_PHASE_SEALS = 1,     /* reads the seals of all chapters; counts chapters */
 	UDS_PHASE_LOADING = 2,   /* loads a save; counts bytes */
 	UDS_PHASE_REPLAYING = 3, /* reads chapters that are not in the save; counts chapters */
-	UDS_PHASE_SAVING = 4     /* writes a save; counts bytes */
+	UDS_PHASE_SAVING = 4,    /* writes a save; counts bytes */
+	UDS_PHASE_CONVERTING = 6 /* makes the volume of another geometry; counts chapters */
 } uds_phase;
 
 typedef struct uds_statistics
@@ -457,6 +458,24 @@ UDS_MUST_CHECK uds_status uds_writer_rebuild(uds_writer *writer, uds_error *erro
  *                be replaced, is opened again from its files when it is resumed
  */
 UDS_MUST_CHECK uds_status uds_writer_reduce(uds_writer *writer, uds_error *error);
+
+/*
+ * Make the files that do not fit the configuration (memory, sparse, structure of the volume index)
+ * anew from the records in them, the newest last: what the window has room for is kept, and the
+ * name key.  The old files count until the new ones are complete; both are there meanwhile.  State:
+ * recovering.
+ *
+ * scratch, bytes  memory for the time of the call: UDS_CONVERT_BYTES
+ *
+ * UDS_OK         the index is online; at once for files that fit
+ * UDS_STOPPED    the host asked to stop; the old files count, and are to be opened again
+ * others         why not; the state is offline.  The old files count, unless putting the new ones
+ *                in their place is what has failed: the next open tells
+ */
+UDS_MUST_CHECK uds_status uds_writer_convert(uds_writer *writer, void *scratch, size_t bytes,
+                                             uds_error *error);
+
+#define UDS_CONVERT_BYTES ((size_t) 2 << 20)
 
 /* Forget everything: new files with a new nonce and the same name key; requests go on after it.
  * They have the geometry of the configuration. */

@@ -510,7 +510,12 @@ write_loaded(uds_index *index, uds_volume *volume, uint64_t loaded, uds_error *e
 
 	if (count == 0 || (there != UDS_NO_CHAPTER && there > loaded))
 		return UDS_OK;
-	return uds_chapter_writer_write(index, volume, loaded, count, error);
+	return uds_chapter_writer_write(index,
+	                                volume,
+	                                loaded,
+	                                count,
+	                                uds_port_stamp(volume->port),
+	                                error);
 }
 
 /* Forget what the slots say about chapters that are not in the window. */

@@ -8,6 +8,8 @@
  *   reset    control "creating" with a new nonce (from here on nothing is remembered) - as create
  *   reduce   the moved chapter, synced - control with the reduced geometry - header; the place that
  *            is not used any more is given back
+ *   convert  volume.new, synced - control "replacing" with its nonce (from here on only that one
+ *            counts) - renamed - as open
  */
 #include "store.h"
 
@@ -55,7 +57,7 @@ expected_geometry(const uds_store *store, const uds_control *control)
 	return parameters;
 }
 
-/* Take over the geometry of files that fit the settings otherwise. */
+/* Take over a geometry: that of the settings, or of files that fit them otherwise. */
 static uds_status
 adopt_geometry(uds_store *store, const uds_geometry_parameters *parameters, uds_error *error)
 {
@@ -67,12 +69,10 @@ adopt_geometry(uds_store *store, const uds_geometry_parameters *parameters, uds_
 	return UDS_OK;
 }
 
-/* Do the files belong to this server and fit the configuration?  Takes over their geometry. */
+/* Do the files belong to this server, and make sense? */
 static uds_status
-check_control(uds_store *store, const uds_control *control, uds_error *error)
+check_owner(const uds_store *store, const uds_control *control, uds_error *error)
 {
-	uds_control wanted = *control;
-	uds_geometry_parameters geometry = expected_geometry(store, control);
 	uint64_t system_identifier = uds_port_system_identifier(store->port);
 
 	if (control->system_identifier != system_identifier)
@@ -89,12 +89,36 @@ check_control(uds_store *store, const uds_control *control, uds_error *error)
 	}
 	if (control->state == UDS_CONTROL_MOVED)
 		return uds_error_set(error, UDS_ERR_MISMATCH, 0, "files were moved elsewhere");
-	if (control->state < UDS_CONTROL_CLEAN || control->state > UDS_CONTROL_CREATING ||
+	if (control->state < UDS_CONTROL_CLEAN || control->state > UDS_CONTROL_REPLACING ||
 	    (control->valid_save > 1 && control->valid_save != UDS_NO_SAVE))
 		return uds_error_set(error, UDS_ERR_CORRUPT, 0, "control file makes no sense");
-	set_parameters(&wanted, store->config, &geometry);
-	wanted.memory_mb = control->memory_mb;
-	if (memcmp(&wanted, control, sizeof(wanted)) == 0)
+	return UDS_OK;
+}
+
+/*
+ * Do the files fit the configuration, reduced or not?  What "wanted" would be in control, and the
+ * geometry of files that fit.
+ */
+static bool
+fits_configuration(const uds_store *store, const uds_control *control, uds_control *wanted,
+                   uds_geometry_parameters *geometry)
+{
+	*wanted = *control;
+	*geometry = expected_geometry(store, control);
+	set_parameters(wanted, store->config, geometry);
+	/* It is a name for the rest. */
+	wanted->memory_mb = control->memory_mb;
+	return memcmp(wanted, control, sizeof(*wanted)) == 0;
+}
+
+/* Takes over the geometry of the files. */
+static uds_status
+check_parameters(uds_store *store, const uds_control *control, uds_error *error)
+{
+	uds_geometry_parameters geometry;
+	uds_control wanted;
+
+	if (fits_configuration(store, control, &wanted, &geometry))
 		return adopt_geometry(store, &geometry, error);
 	(void) uds_error_set(error, UDS_ERR_MISMATCH, 0, "files do not fit the settings");
 	uds_error_detail(error,
@@ -114,7 +138,9 @@ check_control(uds_store *store, const uds_control *control, uds_error *error)
 		                 "One name in %u is a hook in the files, one in %u with the settings.",
 		                 control->sample_rate,
 		                 wanted.sample_rate);
-	uds_error_hint(error, "Set the settings back, or forget everything with uds_reset().");
+	uds_error_hint(error,
+	               "Set the settings back, or convert the files with uds_convert(), or forget "
+	               "everything with uds_reset().");
 	return UDS_ERR_MISMATCH;
 }
 
@@ -167,7 +193,9 @@ create_files(uds_store *store, uds_error *error)
 	uint32_t flags = UDS_FILE_WRITE | UDS_FILE_CREATE;
 	uds_status status = uds_store_write_control(store, UDS_CONTROL_CREATING, error);
 
-	/* Saves of the former identity would not be loaded, but take their space. */
+	/* These files of the former identity would not be used, but take their space. */
+	if (status == UDS_OK)
+		status = uds_port_file_remove(store->port, UDS_VOLUME_NEW_FILE, error);
 	for (uint32_t save = 0; save < 2 && status == UDS_OK; save++)
 		status = uds_port_file_remove(store->port, uds_checkpoint_file_name(save), error);
 	if (status == UDS_OK && store->volume.file == NULL)
@@ -258,6 +286,59 @@ drop_future_save(uds_store *store)
 	uds_store_forget_save(store);
 }
 
+/* Is a file a volume of this nonce?  UDS_NOT_FOUND: there is none, or it is another one's. */
+static uds_status
+find_volume(uds_store *store, const char *name, uds_error *error)
+{
+	uds_volume_header header;
+	uds_port_file *file;
+	uds_status status = uds_port_file_open(store->port, name, UDS_FILE_READ, &file, error);
+
+	if (status != UDS_OK)
+		return status;
+	status = uds_port_file_read(store->port, file, &header, sizeof(header), 0, NULL, error);
+	uds_port_file_close(store->port, file);
+	if (status == UDS_OK &&
+	    (header.magic != UDS_VOLUME_MAGIC || header.nonce != store->control.nonce))
+		return UDS_NOT_FOUND;
+	return status;
+}
+
+/* Complete a conversion: the new volume in its place, nothing of the old one. */
+static uds_status
+complete_replacement(uds_store *store, uds_error *error)
+{
+	uds_status status = find_volume(store, UDS_VOLUME_NEW_FILE, error);
+
+	if (status == UDS_NOT_FOUND)
+	{
+		/* It was renamed already. */
+		status = find_volume(store, UDS_VOLUME_FILE, error);
+		if (status == UDS_NOT_FOUND)
+			return uds_error_set(error, UDS_ERR_CORRUPT, 0, "the converted volume is missing");
+		return status;
+	}
+	uds_volume_close(&store->volume);
+	/* The control that was read may be of a write that failed, and not be durable. */
+	if (status == UDS_OK)
+		status = uds_store_write_control(store, UDS_CONTROL_REPLACING, error);
+	for (uint32_t save = 0; save < 2 && status == UDS_OK; save++)
+		status = uds_port_file_remove(store->port, uds_checkpoint_file_name(save), error);
+	if (status == UDS_OK)
+		status = uds_port_file_rename(store->port, UDS_VOLUME_NEW_FILE, UDS_VOLUME_FILE, error);
+	return status;
+}
+
+/* What a conversion that did not succeed has left behind takes space, and nothing else. */
+static void
+remove_leftover(uds_store *store)
+{
+	uds_error error = { 0 };
+
+	if (uds_port_file_remove(store->port, UDS_VOLUME_NEW_FILE, &error) != UDS_OK)
+		uds_port_log(store->port, UDS_LOG_WARNING, "%s", error.message);
+}
+
 /* Open the files that control describes, under the next generation. */
 uds_status
 uds_store_reopen(uds_store *store, uds_error *error)
@@ -273,13 +354,18 @@ uds_store_reopen(uds_store *store, uds_error *error)
 		                      memory_order_relaxed);
 		return create_files(store, error);
 	}
-	if (store->volume.file == NULL)
+	if (store->control.state == UDS_CONTROL_REPLACING)
+		status = complete_replacement(store, error);
+	else
+		remove_leftover(store);
+	if (status == UDS_OK && store->volume.file == NULL)
 		status = uds_volume_open(&store->volume, UDS_FILE_WRITE, error);
 	if (status == UDS_NOT_FOUND)
 		return uds_error_set(error, UDS_ERR_CORRUPT, 0, "volume is missing");
 	if (status != UDS_OK)
 		return status;
-	store->is_clean = store->control.state == UDS_CONTROL_CLEAN;
+	store->is_clean =
+		store->control.state == UDS_CONTROL_CLEAN || store->control.state == UDS_CONTROL_REPLACING;
 	drop_future_save(store);
 	store->control.generation++;
 	status = uds_store_write_control(store, UDS_CONTROL_RUNNING, error);
@@ -353,7 +439,9 @@ uds_store_open(uds_store *store, uds_error *error)
 	if (status == UDS_OK)
 	{
 		store->has_control = true;
-		status = check_control(store, &store->control, error);
+		status = check_owner(store, &store->control, error);
+		if (status == UDS_OK)
+			status = check_parameters(store, &store->control, error);
 		if (status == UDS_OK)
 			status = check_time(store, error);
 		return status == UDS_OK ? uds_store_reopen(store, error) : status;
@@ -366,6 +454,47 @@ uds_store_open(uds_store *store, uds_error *error)
 	if (status != UDS_NOT_FOUND)
 		return status;
 	return uds_store_create(store, error);
+}
+
+uds_status
+uds_store_inspect(uds_store *store, bool *fits, uds_error *error)
+{
+	uds_geometry_parameters geometry;
+	uds_control wanted;
+	uds_status status = uds_control_read(store->port, &store->control, error);
+
+	*fits = status == UDS_NOT_FOUND;
+	if (status != UDS_OK)
+		return status == UDS_NOT_FOUND ? UDS_OK : status;
+	store->has_control = true;
+	atomic_store_explicit(&store->index->nonce, store->control.nonce, memory_order_relaxed);
+	*fits = fits_configuration(store, &store->control, &wanted, &geometry);
+	status = check_owner(store, &store->control, error);
+	if (status == UDS_OK)
+		status = adopt_geometry(store, *fits ? &geometry : &store->config->geometry, error);
+	if (status == UDS_OK)
+		status = check_time(store, error);
+	uds_volume_close(&store->volume);
+	/* Another file under the name of the new volume must not be taken for it. */
+	if (status == UDS_OK && store->control.state == UDS_CONTROL_REPLACING)
+	{
+		status = complete_replacement(store, error);
+		if (status == UDS_OK)
+			status = uds_store_write_control(store, UDS_CONTROL_CLEAN, error);
+	}
+	return status;
+}
+
+uds_status
+uds_store_replace(uds_store *store, uint64_t nonce, uds_error *error)
+{
+	uds_control *control = &store->control;
+
+	control->nonce = nonce;
+	control->generation++;
+	control->valid_save = UDS_NO_SAVE;
+	set_parameters(control, store->config, &store->config->geometry);
+	return uds_store_write_control(store, UDS_CONTROL_REPLACING, error);
 }
 
 uds_status

@@ -19,8 +19,7 @@ typedef struct uds_store
 	uds_port *port;
 	uds_index *index;         /* gets nonce and generation */
 	const uds_config *config; /* of the settings */
-	uds_geometry
-		*geometry; /* that of config; becomes the one of the files where they are reduced */
+	uds_geometry *geometry;   /* of the files, where they are known: that of config, or reduced */
 
 	uds_port_file *lock; /* NULL: the files are not ours */
 	uds_volume volume;
@@ -54,6 +53,24 @@ UDS_MUST_CHECK uds_status uds_store_create(uds_store *store, uds_error *error);
  */
 UDS_MUST_CHECK uds_status uds_store_reduce(uds_store *store, const uds_geometry *reduced,
                                            uds_error *error);
+
+/*
+ * Read control, and tell whose the files are and of when, as uds_store_open does, but not whether
+ * they fit the configuration.  A conversion that was not completed is.  Takes over the geometry of
+ * files that fit, and of the configuration for those that do not.
+ *
+ * fits  [out]  they fit the configuration, or there is no control
+ *
+ * UDS_OK, UDS_ERR_MISMATCH, UDS_ERR_CORRUPT, UDS_ERR_IO
+ */
+UDS_MUST_CHECK uds_status uds_store_inspect(uds_store *store, bool *fits, uds_error *error);
+
+/*
+ * Put the volume that was made for the configuration, UDS_VOLUME_NEW_FILE, durable and under this
+ * nonce, in the place of that which control describes.  From here on only the new one counts; it is
+ * renamed when the files are opened.
+ */
+UDS_MUST_CHECK uds_status uds_store_replace(uds_store *store, uint64_t nonce, uds_error *error);
 
 /* Write control with a state.  On failure store->control is as before, the file may not be. */
 UDS_MUST_CHECK uds_status uds_store_write_control(uds_store *store, uds_control_state state,

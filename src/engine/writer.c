@@ -210,7 +210,12 @@ write_next_chapter(uds_writer *writer, uds_error *error)
 	{
 		uint32_t count = uds_chapter_writer_collect(index, chapter);
 
-		status = uds_chapter_writer_write(index, &writer->store.volume, chapter, count, error);
+		status = uds_chapter_writer_write(index,
+		                                  &writer->store.volume,
+		                                  chapter,
+		                                  count,
+		                                  uds_port_stamp(writer->port),
+		                                  error);
 		if (status == UDS_OK || status == UDS_STOPPED || status == UDS_ERR_INTERNAL)
 			break;
 		uds_port_log(writer->port,

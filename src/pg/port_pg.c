@@ -185,6 +185,8 @@ uds_port_should_stop(uds_port *port)
 		return udspg_port_deadline_is_over(port) || !PostmasterIsAlive();
 	if (unlikely(port->obeys_commands) && udspg_command_interrupts())
 		return true;
+	if (unlikely(port->command != 0) && udspg_command_is_cancelled(port->command))
+		return true;
 	return udspg_worker_stop_requested;
 }
 

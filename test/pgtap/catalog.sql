@@ -52,6 +52,7 @@ SELECT set_eq('SELECT signature FROM owned_function', ARRAY[
 	'uds_resume()',
 	'uds_rebuild()',
 	'uds_reduce()',
+	'uds_convert()',
 	'uds_verify()',
 	'uds_flush()',
 	'uds_reset()'
@@ -98,6 +99,7 @@ INSERT INTO expected VALUES
 	('uds_resume()', '', 'void'),
 	('uds_rebuild()', '', 'void'),
 	('uds_reduce()', '', 'void'),
+	('uds_convert()', '', 'void'),
 	('uds_verify()', '', 'TABLE(chapter bigint, place integer, page integer, problem text)'),
 	('uds_flush()', '', 'void'),
 	('uds_reset()', '', 'void');

@@ -55,6 +55,9 @@ serve_writer(host *host)
 			sim_progress(sim);
 			continue;
 		}
+		/* What it was woken for may be the stop. */
+		if (status == UDS_STOPPED)
+			continue;
 		if (status != UDS_NOT_FOUND && !host_is_excused(host, status, injected))
 			sim_fail(sim, "writer's work returns %d: %s", status, error.message);
 		if (host_state(host) == UDS_STATE_OFFLINE)

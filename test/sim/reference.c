@@ -346,11 +346,16 @@ apply(reference *reference, reference_name *name, const reference_answer *answer
 		case UDS_POST:
 		case UDS_QUERY:
 			if (answer->found && answer->region != UDS_REGION_OPEN)
+			{
 				store_version(reference,
 				              name,
 				              found[0],
 				              answer->may_be_read_only ? stay_low : before,
 				              after);
+				/* An older version that has not moved supersedes nothing. */
+				if (answer->may_be_read_only && answer->region == UDS_REGION_SPARSE)
+					name->versions[name->count - 1].is_doubtful = true;
+			}
 			else if (!answer->found && answer->operation == UDS_POST)
 				store_version(reference, name, answer->version, before, after);
 			return;

@@ -1018,6 +1018,74 @@ a_reset_gives_the_chapter_back(void **state)
 	end(scene);
 }
 
+/* ---- other settings ---------------------------------------------------------------------------------- */
+
+/* Reduced files that do not fit are converted like others, into files that are whole. */
+static void
+reduced_files_can_be_converted(void **state)
+{
+	(void) state;
+	for (uint32_t filled = CHAPTERS + 1; filled < 3 * CHAPTERS; filled += 3)
+	{
+		scene *scene = begin(kinds[0], CHAPTERS, 1, 125);
+		engine *engine = &scene->engine;
+		uint64_t oldest;
+
+		/* Names that were changed lie in one chapter less afterwards. */
+		write_chapters(scene, filled);
+		reduce(scene, true);
+		write_chapters(scene, filled % 8);
+		oldest = engine_statistics(engine).oldest_chapter;
+		assert_int_equal(engine_close(engine), UDS_OK);
+		engine->config.geometry.record_pages = 2;
+		engine->config.structure = UDS_STRUCTURE_LISTS;
+		assert_int_equal(engine_open(engine), UDS_ERR_MISMATCH);
+		assert_int_equal(engine_convert(engine), UDS_OK);
+		assert_false(engine->index->geometry.parameters.is_reduced);
+		assert_int_equal(engine->index->geometry.parameters.chapters, CHAPTERS);
+		/* All of it fits into a few chapters. */
+		for (uint32_t i = 0; i < scene->count; i++)
+		{
+			known *known = &scene->names[i];
+
+			if (known->low < oldest)
+				known->version = 0;
+			known->low = known->high = 0;
+		}
+		check_names(scene);
+		assert_int_equal(count_problems(scene, UDS_NO_CHAPTER), 0);
+		assert_int_equal(engine_suspend(engine, true), UDS_OK);
+		assert_int_equal(engine_reduce(engine), UDS_OK);
+		assert_int_equal(engine_resume(engine), UDS_OK);
+		assert_int_equal(engine->index->geometry.parameters.chapters, CHAPTERS - 1);
+		check_names(scene);
+		end(scene);
+	}
+}
+
+/* They fit the settings that they were reduced with: a conversion opens them as they are. */
+static void
+reduced_files_fit_their_settings(void **state)
+{
+	scene *scene = begin(kinds[0], CHAPTERS, 1, 126);
+	engine *engine = &scene->engine;
+
+	(void) state;
+	write_chapters(scene, CHAPTERS + 4);
+	reduce(scene, true);
+	assert_int_equal(engine_convert(engine), UDS_OK);
+	assert_true(is_reduced(scene));
+	engine_crash(engine);
+	files_flip_bit(engine->host.directory, UDS_CONTROL_FILE, 100, 3);
+	assert_int_equal(engine_open(engine), UDS_ERR_CORRUPT);
+	files_flip_bit(engine->host.directory, UDS_CONTROL_FILE, 100, 3);
+	assert_int_equal(engine_convert(engine), UDS_OK);
+	assert_true(is_reduced(scene));
+	check(scene);
+	move_on(scene, CHAPTERS);
+	end(scene);
+}
+
 /* ---- damage ------------------------------------------------------------------------------------- */
 
 /* With 14 chapters, chapter 10 moves from the first place to the fifth. */
@@ -1465,6 +1533,8 @@ main(void)
 		cmocka_unit_test(another_writer_goes_on),
 		cmocka_unit_test(a_failure_while_it_waits_to_be_built_is_met),
 		cmocka_unit_test(a_reset_gives_the_chapter_back),
+		cmocka_unit_test(reduced_files_can_be_converted),
+		cmocka_unit_test(reduced_files_fit_their_settings),
 		cmocka_unit_test(a_damaged_page_stays_damaged),
 		cmocka_unit_test(an_unreadable_page_is_damaged),
 		cmocka_unit_test(a_chapter_without_seal_is_lost),

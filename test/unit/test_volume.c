@@ -549,6 +549,7 @@ a_seal_fits_its_own_pages_only(void **state)
 	                                          &fixture->volume,
 	                                          chapter,
 	                                          count - 1,
+	                                          uds_port_stamp(fixture->volume.port),
 	                                          &fixture->error),
 	                 UDS_OK);
 	assert_int_equal(verify(fixture, (uint32_t) chapter), UDS_OK);
@@ -609,6 +610,7 @@ failing_writes_and_syncs_are_told(void **state)
 		                                          &fixture->volume,
 		                                          chapter,
 		                                          count,
+		                                          uds_port_stamp(fixture->volume.port),
 		                                          &fixture->error),
 		                 UDS_ERR_IO);
 		/* Nothing is said to be there any more. */
@@ -620,6 +622,7 @@ failing_writes_and_syncs_are_told(void **state)
 	                                          &fixture->volume,
 	                                          chapter,
 	                                          count,
+	                                          uds_port_stamp(fixture->volume.port),
 	                                          &fixture->error),
 	                 UDS_STOPPED);
 	posix_host_clear_stop(&fixture->engine.host, UDS_WORKER_WRITER);
@@ -627,6 +630,7 @@ failing_writes_and_syncs_are_told(void **state)
 	                                          &fixture->volume,
 	                                          chapter,
 	                                          count,
+	                                          uds_port_stamp(fixture->volume.port),
 	                                          &fixture->error),
 	                 UDS_OK);
 	assert_int_equal(verify(fixture, (uint32_t) chapter), UDS_OK);
