@@ -404,11 +404,7 @@ everything_in_the_window_is_found(void **state)
 		for (uint32_t zones = 1; zones <= 3; zones += 2)
 		{
 			for (uint32_t i = 0; i < sizeof(filled) / sizeof(filled[0]); i++)
-				reduce_and_move_on(kinds[k],
-				                   zones,
-				                   filled[i],
-				                   i % 2 == 1,
-				                   zones == 1 ? 2 * CHAPTERS : CHAPTERS);
+				reduce_and_move_on(kinds[k], zones, filled[i], i % 2 == 1, CHAPTERS);
 		}
 	}
 }
