@@ -454,8 +454,8 @@ UDS_MUST_CHECK uds_status uds_writer_rebuild(uds_writer *writer, uds_error *erro
  * UDS_OK         reduced; the index stays suspended, and is built again when it is resumed
  * UDS_STOPPED    the host asked to stop; nothing has changed but what was written
  * UDS_ERR_STATE  it is not suspended or not in memory, is reduced already, or has too few chapters
- * others         it could not be written: it stays suspended as it was, or, where control could not
- *                be replaced, is opened again from its files when it is resumed
+ * others         it could not be read or written: it stays suspended as it was, or, where control
+ *                could not be replaced, is opened again from its files when it is resumed
  */
 UDS_MUST_CHECK uds_status uds_writer_reduce(uds_writer *writer, uds_error *error);
 

@@ -65,50 +65,46 @@ mark_running(uds_writer *writer, uds_error *error)
 /* ---- the chapter that moves --------------------------------------------------------------------- */
 
 /*
- * Read page number of the chapter in the first place, and make it one of the volume to, to which it
- * goes.  A page that is damaged stays so: its checksum is made for a generation that its chapter does
- * not have, which never fits.
+ * Make a page of the chapter in the first place one of the volume to, where the chapter goes.  A page
+ * that is damaged stays so: its checksum is made for a generation that its chapter does not have,
+ * which never fits.
  */
-static uds_status
-take_page(uds_volume *from, const uds_volume *to, const uds_seal *seal, uint32_t number,
+static void
+take_page(const uds_volume *from, const uds_volume *to, const uds_seal *seal, uint32_t number,
           uint8_t *page, bool *is_damaged)
 {
-	uds_error error;
-	uds_status status = uds_volume_read_pages(from, 0, number, 1, page, &error);
-
-	if (status == UDS_STOPPED)
-		return status;
-	if (status != UDS_OK)
-		memset(page, 0, from->geometry->parameters.page_bytes);
 	*is_damaged =
-		status != UDS_OK ||
 		uds_volume_verify_page(from, page, seal->chapter, seal->generation, number) != UDS_OK;
 	uds_volume_seal_page(to,
 	                     page,
 	                     seal->chapter,
 	                     *is_damaged ? ~seal->generation : seal->generation,
 	                     number);
-	return UDS_OK;
 }
 
-/* The image of the chapter in its new place; the seal keeps what it says but for the checksums. */
+/*
+ * The image of the chapter in its new place; the seal keeps what it says but for the checksums.  A
+ * page that cannot be read now may be read tomorrow: that ends the conversion.
+ */
 static uds_status
-take_chapter(uds_writer *writer, const uds_volume *to, uds_seal *seal, uint32_t *damaged_pages)
+take_chapter(uds_writer *writer, const uds_volume *to, uds_seal *seal, uint32_t *damaged_pages,
+             uds_error *error)
 {
 	const uds_geometry *geometry = to->geometry;
 	uint32_t pages = geometry->pages_per_chapter - geometry->parameters.extra_pages;
 	uint8_t *page = writer->index->writer_image;
+	uds_status status = uds_volume_read_pages(&writer->store.volume, 0, 0, pages, page, error);
 
+	if (status != UDS_OK)
+		return status;
 	*damaged_pages = 0;
 	seal->pages_crc = 0;
 	for (uint32_t i = 0; i < pages; i++)
 	{
 		bool is_damaged;
 		uint32_t crc;
-		uds_status status = take_page(&writer->store.volume, to, seal, i, page, &is_damaged);
 
-		if (status != UDS_OK)
-			return status;
+		take_page(&writer->store.volume, to, seal, i, page, &is_damaged);
 		*damaged_pages += is_damaged;
 		crc = uds_volume_page_crc(geometry, page, i);
 		seal->pages_crc = uds_port_crc32c(seal->pages_crc, &crc, sizeof(crc));
@@ -123,17 +119,16 @@ take_chapter(uds_writer *writer, const uds_volume *to, uds_seal *seal, uint32_t 
  * told: the chapter is lost.
  */
 static uds_status
-find_chapter(uds_writer *writer, uint64_t chapter, uds_seal *seal)
+find_chapter(uds_writer *writer, uint64_t chapter, uds_seal *seal, uds_error *error)
 {
 	const uds_chapter_slot *slot = &writer->index->slots[0];
-	uds_error error = { 0 };
 	uds_status status;
 
 	/* Nobody has it since the index was opened, or what is there was not in this host's past. */
 	if (atomic_load_explicit(&slot->chapter, memory_order_relaxed) != chapter)
 		return UDS_NOT_FOUND;
-	status = uds_volume_read_seal(&writer->store.volume, 0, seal, &error);
-	if (status == UDS_STOPPED)
+	status = uds_volume_read_seal(&writer->store.volume, 0, seal, error);
+	if (status != UDS_OK && status != UDS_NOT_FOUND && status != UDS_ERR_CORRUPT)
 		return status;
 	if (status == UDS_OK && seal->chapter == chapter &&
 	    seal->generation == atomic_load_explicit(&slot->generation, memory_order_relaxed))
@@ -142,7 +137,7 @@ find_chapter(uds_writer *writer, uint64_t chapter, uds_seal *seal)
 	             UDS_LOG_WARNING,
 	             "chapter %llu is lost, it cannot be moved: %s",
 	             (unsigned long long) chapter,
-	             error.message[0] != '\0' ? error.message : "its seal is missing");
+	             status == UDS_ERR_CORRUPT ? error->message : "its seal is missing");
 	return UDS_NOT_FOUND;
 }
 
@@ -155,13 +150,13 @@ move_chapter(uds_writer *writer, const uds_geometry *reduced, uds_error *error)
 	uint32_t place = (uint32_t) reduced->parameters.remapped_physical + 1;
 	uint32_t damaged_pages;
 	uds_seal seal;
-	uds_status status = find_chapter(writer, chapter, &seal);
+	uds_status status = find_chapter(writer, chapter, &seal, error);
 
 	if (status == UDS_NOT_FOUND)
 		return UDS_OK;
 	to.geometry = reduced;
 	if (status == UDS_OK)
-		status = take_chapter(writer, &to, &seal, &damaged_pages);
+		status = take_chapter(writer, &to, &seal, &damaged_pages, error);
 	if (status != UDS_OK)
 		return status;
 	if (damaged_pages > 0)

@@ -405,6 +405,16 @@ uds_writer_set_online(uds_writer *writer)
 	uds_writer_give_zones(writer);
 }
 
+/* Is the volume that control describes as much reduced as the block? */
+static bool
+has_geometry_of(const uds_control *control, const uds_geometry_parameters *parameters)
+{
+	return control->chapters == parameters->chapters &&
+	       control->is_reduced == (uint32_t) parameters->is_reduced &&
+	       control->remapped_virtual == parameters->remapped_virtual &&
+	       control->remapped_physical == parameters->remapped_physical;
+}
+
 /* Go on with a block that a predecessor left in order: only the files have to be opened. */
 static uds_status
 take_over(uds_writer *writer, uds_error *error)
@@ -420,7 +430,8 @@ take_over(uds_writer *writer, uds_error *error)
 	 * names may be overwritten before this one is. */
 	writer->store.must_write_control = true;
 	if (writer->store.control.nonce !=
-	    atomic_load_explicit(&writer->index->nonce, memory_order_relaxed))
+	        atomic_load_explicit(&writer->index->nonce, memory_order_relaxed) ||
+	    !has_geometry_of(&writer->store.control, &writer->index->geometry.parameters))
 		return uds_error_set(error, UDS_ERR_MISMATCH, 0, "files were replaced while in use");
 	writer->geometry = writer->index->geometry;
 	writer->store.volume.slots = writer->index->slots;
