@@ -51,6 +51,8 @@ is_settled(const uds_index *index)
 	{
 		case UDS_STATE_RECOVERING:
 		case UDS_STATE_OFFLINE:
+		/* It may have failed while it was recovered or reset. */
+		case UDS_STATE_FAILED:
 			return false;
 		case UDS_STATE_SUSPENDED:
 			return atomic_load_explicit(&index->suspension, memory_order_relaxed) !=
@@ -58,7 +60,6 @@ is_settled(const uds_index *index)
 		case UDS_STATE_NONE:
 		case UDS_STATE_ONLINE:
 		case UDS_STATE_READ_ONLY:
-		case UDS_STATE_FAILED:
 			break;
 	}
 	return true;
