@@ -64,9 +64,18 @@ is_sealed(const uds_index *index, uint64_t chapter)
 	return chapter_in(index, uds_geometry_physical_chapter(&index->geometry, chapter)) == chapter;
 }
 
+static void
+note_future(uds_recovery_result *result, const uds_seal *seal)
+{
+	if (result->future_chapters == 0 || seal->chapter < result->first_future)
+		result->first_future = seal->chapter;
+	result->future_chapters++;
+}
+
 /* Read all seals into the slots. */
 static uds_status
-scan_seals(uds_index *index, uds_volume *volume, uds_recovery_result *result)
+scan_seals(uds_index *index, uds_volume *volume, const uds_control *control,
+           uds_recovery_result *result)
 {
 	uds_block_set_phase(index, UDS_PHASE_SEALS, index->geometry.parameters.chapters);
 	for (uint32_t i = 0; i < index->geometry.parameters.chapters; i++)
@@ -92,8 +101,8 @@ scan_seals(uds_index *index, uds_volume *volume, uds_recovery_result *result)
 			             seal_error.message);
 			result->damaged_chapters++;
 		}
-		else if (!uds_port_stamp_is_past(volume->port, &seal.stamp))
-			result->future_chapters++;
+		else if (!uds_control_is_past(control, volume->port, &seal))
+			note_future(result, &seal);
 		else
 		{
 			set_slot(index, i, &seal);
@@ -436,7 +445,7 @@ replay_chapters(replay *state, uint64_t first, uds_error *error)
 
 /* Copy what is known of the volume over a new layout of the block. */
 static uds_status
-lay_out_again(uds_index *index, uds_volume *volume)
+lay_out_again(uds_index *index, uds_volume *volume, const uds_control *control)
 {
 	uds_config config = index->config;
 	uds_recovery_result ignored = { 0 };
@@ -444,7 +453,7 @@ lay_out_again(uds_index *index, uds_volume *volume)
 
 	if (status != UDS_OK)
 		return status == UDS_STOPPED ? UDS_STOPPED : UDS_ERR_INTERNAL;
-	status = scan_seals(index, volume, &ignored);
+	status = scan_seals(index, volume, control, &ignored);
 	return status == UDS_OK ? verify_newest(index, volume, &ignored) : status;
 }
 
@@ -491,7 +500,7 @@ load_save(uds_index *index, uds_volume *volume, const uds_control *control, uint
 			             (unsigned long long) control->save_number,
 			             status == UDS_NOT_FOUND ? "file is missing" : load_error.message);
 		}
-		status = lay_out_again(index, volume);
+		status = lay_out_again(index, volume, control);
 		if (status != UDS_OK)
 			return status;
 	}
@@ -561,7 +570,7 @@ uds_recovery_run(uds_index *index, uds_volume *volume, const uds_control *contro
 	uds_status status;
 
 	memset(result, 0, sizeof(*result));
-	status = scan_seals(index, volume, result);
+	status = scan_seals(index, volume, control, result);
 	if (status == UDS_OK)
 		status = verify_newest(index, volume, result);
 	if (status == UDS_OK && !is_clean)

@@ -65,9 +65,9 @@ udspg_settings_define(void)
 {
 	DefineCustomBoolVariable(
 		"uds.accept_stale",
-		"Opens files of an index that are a copy of another time.",
+		"Opens files of an index that are a copy of another time, or another server's.",
 		"After a promotion or a recovery to a point in time, files from before it "
-		"may lack what was stored meanwhile.",
+		"may lack what was stored meanwhile. After pg_upgrade they are another server's.",
 		&udspg_accept_stale,
 		false,
 		PGC_SIGHUP,
