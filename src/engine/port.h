@@ -169,7 +169,8 @@ UDS_MUST_CHECK bool uds_port_stamp_is_past(uds_port *port, const uds_stamp *stam
  */
 UDS_MUST_CHECK bool uds_port_stamp_is_current(uds_port *port, const uds_stamp *stamp);
 /*
- * Are such files opened nevertheless?  The same for files of a host with another identity.
+ * Are such files opened nevertheless?  The same for files of a host with another identity, and for
+ * what the system refuses to read.
  */
 UDS_MUST_CHECK bool uds_port_accepts_stale(uds_port *port);
 /* Identity of the host's data (the system identifier in the server). */

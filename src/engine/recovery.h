@@ -33,6 +33,9 @@ typedef struct uds_recovery_result
  * control   valid_save, save_number, and what of the files is past
  * is_clean  the files were closed in order: everything in them is durable
  *
+ * What cannot be read ends it: chapters would be lost for good that the next try may find.  Only a
+ * host that accepts stale files goes on without, as with damage.
+ *
  * UDS_OK, UDS_STOPPED (start over with a fresh block), UDS_ERR_IO, UDS_ERR_NO_SPACE,
  * UDS_ERR_INTERNAL
  */

@@ -268,6 +268,8 @@ uds_volume_read_page(uds_volume *volume, uint64_t chapter, uint32_t page, uint8_
 		                            &error);
 	if (status == UDS_NOT_FOUND)
 		status = uds_error_set(&error, UDS_ERR_CORRUPT, 0, "file is too short");
+	if (status == UDS_ERR_IO)
+		volume->read_errno = error.system_errno;
 	return check_page(volume, chapter, generation, page, buffer, status, &error);
 }
 

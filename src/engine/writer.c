@@ -164,6 +164,8 @@ uds_writer_go_offline(uds_writer *writer, uds_status status, uds_error *error)
 	writer->is_open = false;
 	if (status == UDS_ERR_CORRUPT && error->hint[0] == '\0')
 		uds_error_hint(error, "Restore the files, or forget everything with uds_reset().");
+	if ((status == UDS_ERR_IO || status == UDS_ERR_NO_SPACE) && error->hint[0] == '\0')
+		uds_error_hint(error, "When the cause is removed, call uds_resume().");
 	snprintf(reason,
 	         sizeof(reason),
 	         error->detail[0] != '\0' ? "%s (%s)" : "%s",
