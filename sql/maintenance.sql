@@ -40,6 +40,11 @@ SELECT uds_peek(sha256('forgotten 1'));
 SELECT * FROM uds_verify();
 SELECT * FROM uds_progress;
 
+-- files that fit are not converted
+SELECT uds_convert();
+SELECT chapter, place, records FROM uds_chapters;
+SELECT state, uds_peek(sha256('forgotten 1')) FROM uds_stats;
+
 -- the sizes of the settings are those of the index
 SELECT item, unit, size IS NOT NULL AS has_size, note IS NOT NULL AS has_note FROM uds_settings_check();
 SELECT (SELECT value FROM uds_settings_check() WHERE item = 'window') = window_size AS window,

@@ -111,7 +111,7 @@ publish_chapter(uds_index *index, uint32_t physical, const uds_seal *seal)
 
 uds_status
 uds_chapter_writer_write(uds_index *index, uds_volume *volume, uint64_t chapter, uint32_t count,
-                         uds_error *error)
+                         uds_stamp stamp, uds_error *error)
 {
 	const uds_geometry *geometry = &index->geometry;
 	uint32_t physical = uds_geometry_physical_chapter(geometry, chapter);
@@ -124,7 +124,7 @@ uds_chapter_writer_write(uds_index *index, uds_volume *volume, uint64_t chapter,
 		.chapter = chapter,
 		.generation = (uint32_t) atomic_load_explicit(&index->generation, memory_order_relaxed),
 		.records = count,
-		.stamp = uds_port_stamp(volume->port),
+		.stamp = stamp,
 	};
 	uds_status status;
 

@@ -24,6 +24,8 @@ uint32_t uds_chapter_writer_collect(uds_index *index, uint64_t chapter);
  * Write count records of index->writer_refs as a chapter: pages, seal, one sync; then publish it
  * in the page map and the chapter slots.  chapters_written is left to the caller.
  *
+ * stamp  the host's mark of a time when all the records were there: now, or earlier
+ *
  * UDS_OK               durable and published
  * UDS_STOPPED, UDS_ERR_IO, UDS_ERR_NO_SPACE
  *                      the place in the volume holds nothing; the call may be repeated
@@ -31,7 +33,7 @@ uint32_t uds_chapter_writer_collect(uds_index *index, uint64_t chapter);
  */
 UDS_MUST_CHECK uds_status uds_chapter_writer_write(uds_index *index, uds_volume *volume,
                                                    uint64_t chapter, uint32_t count,
-                                                   uds_error *error);
+                                                   uds_stamp stamp, uds_error *error);
 
 #pragma GCC visibility pop
 

@@ -232,6 +232,25 @@ begin_reading(uds_checkpoint *checkpoint, uint16_t section, uint16_t index)
 	return UDS_OK;
 }
 
+uds_status
+uds_checkpoint_skip_to(uds_checkpoint *checkpoint, uds_section section, uint16_t index)
+{
+	uds_frame frame;
+
+	do
+	{
+		uds_status status = load_frame(checkpoint, &frame);
+
+		if (status != UDS_OK)
+			return status;
+		if (frame.section == UDS_SECTION_END)
+			return damaged(checkpoint);
+	} while (frame.section != (uint16_t) section || frame.index != index);
+	checkpoint->section = frame.section;
+	checkpoint->index = frame.index;
+	return UDS_OK;
+}
+
 /* Write what is left of the section; each section has at least one frame. */
 static uds_status
 end_section(uds_checkpoint *checkpoint)

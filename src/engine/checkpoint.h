@@ -89,6 +89,13 @@ UDS_MUST_CHECK uds_status uds_checkpoint_open(uds_checkpoint *checkpoint, uds_po
 UDS_MUST_CHECK uds_status uds_checkpoint_begin(uds_checkpoint *checkpoint, uds_section section,
                                                uint16_t index);
 
+/*
+ * When reading: begin a section, going past all that comes before it.  What is passed is checked
+ * all the same.  UDS_ERR_CORRUPT if the section does not come.
+ */
+UDS_MUST_CHECK uds_status uds_checkpoint_skip_to(uds_checkpoint *checkpoint, uds_section section,
+                                                 uint16_t index);
+
 /* Write the end and make the file durable; when reading, check that the end is there.  Closes. */
 UDS_MUST_CHECK uds_status uds_checkpoint_finish(uds_checkpoint *checkpoint);
 

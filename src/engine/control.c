@@ -38,6 +38,24 @@ uds_control_read(uds_port *port, uds_control *control, uds_error *error)
 	return UDS_OK;
 }
 
+void
+uds_control_geometry(const uds_control *control, uds_geometry_parameters *parameters)
+{
+	*parameters = (uds_geometry_parameters){
+		.page_bytes = control->page_bytes,
+		.index_page_bytes = control->index_page_bytes,
+		.records_per_page = control->records_per_page,
+		.record_pages = control->record_pages,
+		.extra_pages = control->extra_pages,
+		.chapters = control->chapters,
+		.sparse_chapters = control->sparse_chapters,
+		.sample_rate = control->sample_rate,
+		.is_reduced = control->is_reduced != 0,
+		.remapped_virtual = control->remapped_virtual,
+		.remapped_physical = control->remapped_physical,
+	};
+}
+
 uds_status
 uds_control_write(uds_port *port, uds_control *control, uds_error *error)
 {

@@ -22,8 +22,13 @@ typedef enum uds_control_state
 	UDS_CONTROL_CLEAN = 1,
 	UDS_CONTROL_RUNNING = 2,
 	UDS_CONTROL_MOVED = 3,
-	UDS_CONTROL_CREATING = 4 /* the volume is being made, or emptied: nothing is in it */
+	UDS_CONTROL_CREATING = 4, /* the volume is being made, or emptied: nothing is in it */
+	UDS_CONTROL_REPLACING = 6 /* the volume is the new one: if there is a file of that name, it is
+	                           * to be renamed */
 } uds_control_state;
+
+/* A conversion makes its volume under this name. */
+#define UDS_VOLUME_NEW_FILE "volume.new"
 
 #define UDS_NO_SAVE UINT32_MAX
 
@@ -82,6 +87,9 @@ _Static_assert(offsetof(uds_control, undone_generation) == 184, "stored as raw b
  * version), UDS_ERR_IO
  */
 UDS_MUST_CHECK uds_status uds_control_read(uds_port *port, uds_control *control, uds_error *error);
+
+/* The geometry that it describes, unchecked. */
+void uds_control_geometry(const uds_control *control, uds_geometry_parameters *parameters);
 
 /* Stamp and write the file, durably.  On failure the former version is still there. */
 UDS_MUST_CHECK uds_status uds_control_write(uds_port *port, uds_control *control, uds_error *error);

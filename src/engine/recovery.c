@@ -477,8 +477,10 @@ lay_out_again(uds_index *index, uds_volume *volume, const uds_control *control, 
 {
 	uds_config config = index->config;
 	uds_recovery_result ignored = { 0 };
-	uds_status status = uds_block_lay_out(index, volume->port, &config, false);
+	uds_status status;
 
+	config.geometry = index->geometry.parameters;
+	status = uds_block_lay_out(index, volume->port, &config, false);
 	if (status != UDS_OK)
 		return status == UDS_STOPPED ? UDS_STOPPED : UDS_ERR_INTERNAL;
 	status = scan_seals(index, volume, control, &ignored, error);
@@ -544,7 +546,12 @@ write_loaded(uds_index *index, uds_volume *volume, uint64_t loaded, uds_error *e
 
 	if (count == 0 || (there != UDS_NO_CHAPTER && there > loaded))
 		return UDS_OK;
-	return uds_chapter_writer_write(index, volume, loaded, count, error);
+	return uds_chapter_writer_write(index,
+	                                volume,
+	                                loaded,
+	                                count,
+	                                uds_port_stamp(volume->port),
+	                                error);
 }
 
 /* Forget what the slots say about chapters that are not in the window. */

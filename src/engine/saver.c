@@ -3,8 +3,6 @@
  */
 #include "saver.h"
 
-#include "checkpoint.h"
-
 static uds_status
 save_open_chapter(const uds_open_chapter *share, uds_stream *stream)
 {
@@ -161,6 +159,14 @@ claim_loaded(uds_index *index, uint64_t newest, uint64_t total)
 	                      memory_order_relaxed);
 }
 
+/* Is it the header of a save that an index may have made? */
+static bool
+is_plausible(const uds_save_header *header)
+{
+	return header->zone_count > 0 && header->zone_count <= UDS_ZONES_MAX &&
+	       header->newest_chapter < UINT64_C(1) << 40;
+}
+
 static uds_status
 load_sections(uds_index *index, uds_checkpoint *checkpoint, uint64_t *newest, bool *has_surplus,
               uint64_t *lost)
@@ -174,9 +180,7 @@ load_sections(uds_index *index, uds_checkpoint *checkpoint, uint64_t *newest, bo
 		status = uds_stream_read(stream, &header, sizeof(header));
 	if (status != UDS_OK)
 		return status;
-	if (header.zone_count == 0 || header.zone_count > UDS_ZONES_MAX ||
-	    header.structure != (uint32_t) index->config.structure ||
-	    header.newest_chapter >= UINT64_C(1) << 40)
+	if (!is_plausible(&header) || header.structure != (uint32_t) index->config.structure)
 		return UDS_ERR_CORRUPT;
 	for (uint32_t i = 0; i < header.zone_count && status == UDS_OK; i++)
 	{
@@ -238,6 +242,63 @@ uds_saver_load(uds_index *index, uds_port *port, uint32_t save, uint64_t save_nu
 		             UDS_LOG_WARNING,
 		             "%llu records of the open chapter found no place and are forgotten",
 		             (unsigned long long) lost);
+	return status;
+}
+
+/* ---- the open chapter alone --------------------------------------------------------------------- */
+
+static uds_status
+read_records(uds_checkpoint *checkpoint, uds_saver_take take, void *context)
+{
+	uds_stream *stream = &checkpoint->stream;
+	uint64_t count;
+	uds_status status = uds_stream_read(stream, &count, sizeof(count));
+
+	for (uint64_t i = 0; i < count && status == UDS_OK; i++)
+	{
+		uds_save_record saved;
+
+		status = uds_stream_read(stream, &saved, sizeof(saved));
+		if (status == UDS_OK && saved.is_tombstone > 1)
+			status = UDS_ERR_CORRUPT;
+		if (status == UDS_OK && take != NULL)
+			status = take(context, &saved);
+	}
+	return status;
+}
+
+uds_status
+uds_saver_read_open(uds_port *port, uint32_t save, uint64_t nonce, uint64_t save_number,
+                    uint8_t *buffer, size_t bytes, uint64_t *newest, uds_saver_take take,
+                    void *context, uds_error *error)
+{
+	uds_checkpoint checkpoint;
+	uds_save_header header;
+	uds_status status =
+		uds_checkpoint_open(&checkpoint, port, save, nonce, save_number, buffer, bytes, error);
+
+	if (status != UDS_OK)
+		return status;
+	error->message[0] = '\0';
+	status = uds_checkpoint_begin(&checkpoint, UDS_SECTION_HEADER, 0);
+	if (status == UDS_OK)
+		status = uds_stream_read(&checkpoint.stream, &header, sizeof(header));
+	if (status == UDS_OK && !is_plausible(&header))
+		status = UDS_ERR_CORRUPT;
+	for (uint32_t i = 0; status == UDS_OK && i < header.zone_count; i++)
+	{
+		status = uds_checkpoint_skip_to(&checkpoint, UDS_SECTION_OPEN_CHAPTER, (uint16_t) i);
+		if (status == UDS_OK)
+			status = read_records(&checkpoint, take, context);
+	}
+	if (status == UDS_OK)
+		status = uds_checkpoint_finish(&checkpoint);
+	else
+		uds_checkpoint_abandon(&checkpoint);
+	if (status == UDS_ERR_CORRUPT && error->message[0] == '\0')
+		(void) uds_error_set(error, UDS_ERR_CORRUPT, 0, "contents of the save make no sense");
+	if (status == UDS_OK)
+		*newest = header.newest_chapter;
 	return status;
 }
 

@@ -13,6 +13,7 @@
 #define UDS_SAVER_H
 
 #include "block.h"
+#include "checkpoint.h"
 
 #pragma GCC visibility push(hidden)
 
@@ -59,6 +60,27 @@ UDS_MUST_CHECK uds_status uds_saver_save(uds_index *index, uds_port *port, uint3
 UDS_MUST_CHECK uds_status uds_saver_load(uds_index *index, uds_port *port, uint32_t save,
                                          uint64_t save_number, uint64_t *newest, bool *has_surplus,
                                          uds_error *error);
+
+/* Gets a record; anything but UDS_OK ends the reading. */
+typedef uds_status (*uds_saver_take)(void *context, const uds_save_record *saved);
+
+/*
+ * Read the open chapter of a save file, be it of another configuration.  The whole file is checked,
+ * but only when it has ended: who must not get records of a damaged save reads it once before.
+ *
+ * buffer, bytes  scratch memory: UDS_SAVER_READ_BYTES
+ * newest         [out]  number of the open chapter
+ * take, context  is called with each record; NULL: with none
+ *
+ * UDS_OK, what take has returned, UDS_STOPPED, UDS_NOT_FOUND (no such file), UDS_ERR_CORRUPT,
+ * UDS_ERR_IO
+ */
+UDS_MUST_CHECK uds_status uds_saver_read_open(uds_port *port, uint32_t save, uint64_t nonce,
+                                              uint64_t save_number, uint8_t *buffer, size_t bytes,
+                                              uint64_t *newest, uds_saver_take take, void *context,
+                                              uds_error *error);
+
+#define UDS_SAVER_READ_BYTES (sizeof(uds_frame) + UDS_FRAME_DATA_MAX)
 
 /* Is a name among the records of the open chapter that was loaded? */
 bool uds_saver_is_loaded(const uds_index *index, uint64_t newest, const uds_name *name);

@@ -6,6 +6,10 @@
  *   create   control "creating" - volume with its header, synced - control "running"
  *   open     control with the next generation, "running" - everything else
  *   reset    control "creating" with a new nonce (from here on nothing is remembered) - as create
+ *   reduce   the moved chapter, synced - control with the reduced geometry - header; the place that
+ *            is not used any more is given back
+ *   convert  volume.new, synced - control "replacing" with its nonce (from here on only that one
+ *            counts) - renamed - as open
  */
 #include "store.h"
 
@@ -14,10 +18,8 @@
 /* ---- control ---------------------------------------------------------------------------------- */
 
 static void
-set_parameters(uds_control *control, const uds_config *config)
+set_parameters(uds_control *control, const uds_config *config, const uds_geometry_parameters *p)
 {
-	const uds_geometry_parameters *p = &config->geometry;
-
 	control->memory_mb = config->memory_mb;
 	control->structure = config->structure;
 	control->page_bytes = p->page_bytes;
@@ -37,6 +39,34 @@ static const char *
 structure_name(uint32_t structure)
 {
 	return structure == UDS_STRUCTURE_BUCKETS ? "buckets" : "lists";
+}
+
+/* The geometry of the settings, reduced if the files are. */
+static uds_geometry_parameters
+expected_geometry(const uds_store *store, const uds_control *control)
+{
+	uds_geometry_parameters parameters = store->config->geometry;
+
+	if (control->is_reduced != 0 && !parameters.is_reduced)
+	{
+		parameters.chapters--;
+		parameters.is_reduced = true;
+		parameters.remapped_virtual = control->remapped_virtual;
+		parameters.remapped_physical = control->remapped_physical;
+	}
+	return parameters;
+}
+
+/* Take over a geometry: that of the settings, or of files that fit them otherwise. */
+static uds_status
+adopt_geometry(uds_store *store, const uds_geometry_parameters *parameters, uds_error *error)
+{
+	uds_config config = *store->config;
+
+	config.geometry = *parameters;
+	if (uds_index_size(&config) == 0 || uds_geometry_init(store->geometry, parameters) != UDS_OK)
+		return uds_error_set(error, UDS_ERR_CORRUPT, 0, "control file makes no sense");
+	return UDS_OK;
 }
 
 /* Do the files belong to this server, or are they given to it? */
@@ -60,23 +90,49 @@ check_identity(const uds_store *store, const uds_control *control, uds_error *er
 	return UDS_ERR_MISMATCH;
 }
 
-/* Do the files make sense, and fit the configuration? */
+/* May this server have the files, and do they make sense? */
 static uds_status
-check_control(const uds_store *store, const uds_control *control, uds_error *error)
+check_owner(const uds_store *store, const uds_control *control, uds_error *error)
 {
-	uds_control wanted = *control;
+	uds_status status = check_identity(store, control, error);
 
+	if (status != UDS_OK)
+		return status;
 	if (control->state == UDS_CONTROL_MOVED)
 		return uds_error_set(error, UDS_ERR_MISMATCH, 0, "files were moved elsewhere");
-	if (control->state < UDS_CONTROL_CLEAN || control->state > UDS_CONTROL_CREATING ||
+	if (control->state < UDS_CONTROL_CLEAN || control->state > UDS_CONTROL_REPLACING ||
 	    (control->valid_save > 1 && control->valid_save != UDS_NO_SAVE) ||
 	    control->trusted_generation > control->generation ||
 	    control->undone_generation > control->generation)
 		return uds_error_set(error, UDS_ERR_CORRUPT, 0, "control file makes no sense");
-	set_parameters(&wanted, store->config);
-	wanted.memory_mb = control->memory_mb;
-	if (memcmp(&wanted, control, sizeof(wanted)) == 0)
-		return UDS_OK;
+	return UDS_OK;
+}
+
+/*
+ * Do the files fit the configuration, reduced or not?  What "wanted" would be in control, and the
+ * geometry of files that fit.
+ */
+static bool
+fits_configuration(const uds_store *store, const uds_control *control, uds_control *wanted,
+                   uds_geometry_parameters *geometry)
+{
+	*wanted = *control;
+	*geometry = expected_geometry(store, control);
+	set_parameters(wanted, store->config, geometry);
+	/* It is a name for the rest. */
+	wanted->memory_mb = control->memory_mb;
+	return memcmp(wanted, control, sizeof(*wanted)) == 0;
+}
+
+/* Takes over the geometry of the files. */
+static uds_status
+check_parameters(uds_store *store, const uds_control *control, uds_error *error)
+{
+	uds_geometry_parameters geometry;
+	uds_control wanted;
+
+	if (fits_configuration(store, control, &wanted, &geometry))
+		return adopt_geometry(store, &geometry, error);
 	(void) uds_error_set(error, UDS_ERR_MISMATCH, 0, "files do not fit the settings");
 	uds_error_detail(error,
 	                 "Files: %u MB, %u chapters (%u sparse), index \"%s\"; settings: %u MB, %u "
@@ -95,7 +151,9 @@ check_control(const uds_store *store, const uds_control *control, uds_error *err
 		                 "One name in %u is a hook in the files, one in %u with the settings.",
 		                 control->sample_rate,
 		                 wanted.sample_rate);
-	uds_error_hint(error, "Set the settings back, or forget everything with uds_reset().");
+	uds_error_hint(error,
+	               "Set the settings back, or convert the files with uds_convert(), or forget "
+	               "everything with uds_reset().");
 	return UDS_ERR_MISMATCH;
 }
 
@@ -148,7 +206,9 @@ create_files(uds_store *store, uds_error *error)
 	uint32_t flags = UDS_FILE_WRITE | UDS_FILE_CREATE;
 	uds_status status = uds_store_write_control(store, UDS_CONTROL_CREATING, error);
 
-	/* Saves of the former identity would not be loaded, but take their space. */
+	/* These files of the former identity would not be used, but take their space. */
+	if (status == UDS_OK)
+		status = uds_port_file_remove(store->port, UDS_VOLUME_NEW_FILE, error);
 	for (uint32_t save = 0; save < 2 && status == UDS_OK; save++)
 		status = uds_port_file_remove(store->port, uds_checkpoint_file_name(save), error);
 	if (status == UDS_OK && store->volume.file == NULL)
@@ -190,7 +250,9 @@ make_identity(uds_store *store, uds_error *error)
 	control->system_identifier = uds_port_system_identifier(store->port);
 	control->generation = generation + 1;
 	control->valid_save = UDS_NO_SAVE;
-	set_parameters(control, store->config);
+	set_parameters(control, store->config, &store->config->geometry);
+	if (uds_geometry_init(store->geometry, &store->config->geometry) != UDS_OK)
+		return uds_error_set(error, UDS_ERR_ARGUMENT, 0, "configuration is not valid");
 	atomic_store_explicit(&store->index->nonce, nonce, memory_order_relaxed);
 	atomic_store_explicit(&store->index->generation, control->generation, memory_order_relaxed);
 	return UDS_OK;
@@ -201,6 +263,22 @@ uds_store_forget_save(uds_store *store)
 {
 	store->control.valid_save = UDS_NO_SAVE;
 	store->control.save_number++;
+}
+
+uds_status
+uds_store_reduce(uds_store *store, const uds_geometry *reduced, uds_error *error)
+{
+	uds_control before = store->control;
+	uds_status status;
+
+	set_parameters(&store->control, store->config, &reduced->parameters);
+	uds_store_forget_save(store);
+	status = uds_store_write_control(store, UDS_CONTROL_RUNNING, error);
+	if (status == UDS_OK)
+		*store->geometry = *reduced;
+	else
+		store->control = before;
+	return status;
 }
 
 /*
@@ -221,6 +299,75 @@ drop_future_save(uds_store *store)
 	uds_store_forget_save(store);
 }
 
+/* Is a file a volume of this nonce?  UDS_NOT_FOUND: there is none, or it is another one's. */
+static uds_status
+find_volume(uds_store *store, const char *name, uds_error *error)
+{
+	uds_volume_header header;
+	uds_port_file *file;
+	uds_status status = uds_port_file_open(store->port, name, UDS_FILE_READ, &file, error);
+
+	if (status != UDS_OK)
+		return status;
+	status = uds_port_file_read(store->port, file, &header, sizeof(header), 0, NULL, error);
+	uds_port_file_close(store->port, file);
+	if (status == UDS_OK &&
+	    (header.magic != UDS_VOLUME_MAGIC || header.nonce != store->control.nonce))
+		return UDS_NOT_FOUND;
+	return status;
+}
+
+/* Complete a conversion: the new volume in its place, nothing of the old one. */
+static uds_status
+complete_replacement(uds_store *store, uds_error *error)
+{
+	uds_status status = find_volume(store, UDS_VOLUME_NEW_FILE, error);
+
+	if (status == UDS_NOT_FOUND)
+	{
+		/* It was renamed already. */
+		status = find_volume(store, UDS_VOLUME_FILE, error);
+		if (status == UDS_NOT_FOUND)
+			return uds_error_set(error, UDS_ERR_CORRUPT, 0, "the converted volume is missing");
+		return status;
+	}
+	uds_volume_close(&store->volume);
+	/* The control that was read may be of a write that failed, and not be durable. */
+	if (status == UDS_OK)
+		status = uds_store_write_control(store, UDS_CONTROL_REPLACING, error);
+	for (uint32_t save = 0; save < 2 && status == UDS_OK; save++)
+		status = uds_port_file_remove(store->port, uds_checkpoint_file_name(save), error);
+	if (status == UDS_OK)
+		status = uds_port_file_rename(store->port, UDS_VOLUME_NEW_FILE, UDS_VOLUME_FILE, error);
+	return status;
+}
+
+/* What a conversion that did not succeed has left behind takes space, and nothing else. */
+static void
+remove_leftover(uds_store *store)
+{
+	uds_error error = { 0 };
+
+	if (uds_port_file_remove(store->port, UDS_VOLUME_NEW_FILE, &error) != UDS_OK)
+		uds_port_log(store->port, UDS_LOG_WARNING, "%s", error.message);
+}
+
+void
+uds_store_punch(uds_store *store, uds_log_level level)
+{
+	uds_error error = { 0 };
+
+	if (uds_port_file_punch(store->port,
+	                        store->volume.file,
+	                        store->geometry->parameters.page_bytes,
+	                        uds_geometry_unused_bytes(store->geometry),
+	                        &error) != UDS_OK)
+		uds_port_log(store->port,
+		             level,
+		             "the place of a chapter is not given back: %s",
+		             error.message);
+}
+
 /* Open the files that control describes, under the next generation. */
 uds_status
 uds_store_reopen(uds_store *store, uds_error *error)
@@ -236,13 +383,18 @@ uds_store_reopen(uds_store *store, uds_error *error)
 		                      memory_order_relaxed);
 		return create_files(store, error);
 	}
-	if (store->volume.file == NULL)
+	if (store->control.state == UDS_CONTROL_REPLACING)
+		status = complete_replacement(store, error);
+	else
+		remove_leftover(store);
+	if (status == UDS_OK && store->volume.file == NULL)
 		status = uds_volume_open(&store->volume, UDS_FILE_WRITE, error);
 	if (status == UDS_NOT_FOUND)
 		return uds_error_set(error, UDS_ERR_CORRUPT, 0, "volume is missing");
 	if (status != UDS_OK)
 		return status;
-	store->is_clean = store->control.state == UDS_CONTROL_CLEAN;
+	store->is_clean =
+		store->control.state == UDS_CONTROL_CLEAN || store->control.state == UDS_CONTROL_REPLACING;
 	drop_future_save(store);
 	store->control.generation++;
 	status = uds_store_write_control(store, UDS_CONTROL_RUNNING, error);
@@ -251,6 +403,9 @@ uds_store_reopen(uds_store *store, uds_error *error)
 	atomic_store_explicit(&store->index->generation,
 	                      store->control.generation,
 	                      memory_order_relaxed);
+	/* The server may have ended before it was done. */
+	if (store->geometry->parameters.is_reduced)
+		uds_store_punch(store, UDS_LOG_DEBUG);
 	status = uds_volume_check_header(&store->volume, store->control.name_key, error);
 	if (status != UDS_ERR_CORRUPT)
 		return status;
@@ -275,7 +430,7 @@ has_future_chapter(uds_store *store)
 	if (store->volume.file == NULL &&
 	    uds_volume_open(&store->volume, UDS_FILE_WRITE, &error) != UDS_OK)
 		return false;
-	for (uint32_t i = 0; i < store->config->geometry.chapters; i++)
+	for (uint32_t i = 0; i < store->geometry->parameters.chapters; i++)
 	{
 		if (uds_port_should_stop(store->port))
 			return false;
@@ -340,9 +495,9 @@ uds_store_open(uds_store *store, uds_error *error)
 	if (status == UDS_OK)
 	{
 		store->has_control = true;
-		status = check_identity(store, &store->control, error);
+		status = check_owner(store, &store->control, error);
 		if (status == UDS_OK)
-			status = check_control(store, &store->control, error);
+			status = check_parameters(store, &store->control, error);
 		if (status == UDS_OK)
 			status = check_time(store, error);
 		if (status != UDS_OK)
@@ -358,6 +513,52 @@ uds_store_open(uds_store *store, uds_error *error)
 	if (status != UDS_NOT_FOUND)
 		return status;
 	return uds_store_create(store, error);
+}
+
+uds_status
+uds_store_inspect(uds_store *store, bool *fits, uds_error *error)
+{
+	uds_geometry_parameters geometry;
+	uds_control wanted;
+	uds_status status = uds_control_read(store->port, &store->control, error);
+
+	*fits = status == UDS_NOT_FOUND;
+	if (status != UDS_OK)
+		return status == UDS_NOT_FOUND ? UDS_OK : status;
+	store->has_control = true;
+	atomic_store_explicit(&store->index->nonce, store->control.nonce, memory_order_relaxed);
+	*fits = fits_configuration(store, &store->control, &wanted, &geometry);
+	status = check_owner(store, &store->control, error);
+	if (status == UDS_OK)
+		status = adopt_geometry(store, *fits ? &geometry : &store->config->geometry, error);
+	if (status == UDS_OK)
+		status = check_time(store, error);
+	uds_volume_close(&store->volume);
+	if (status == UDS_OK)
+		adopt_files(store);
+	/* Another file under the name of the new volume must not be taken for it. */
+	if (status == UDS_OK && store->control.state == UDS_CONTROL_REPLACING)
+	{
+		status = complete_replacement(store, error);
+		if (status == UDS_OK)
+			status = uds_store_write_control(store, UDS_CONTROL_CLEAN, error);
+	}
+	return status;
+}
+
+uds_status
+uds_store_replace(uds_store *store, uint64_t nonce, uds_error *error)
+{
+	uds_control *control = &store->control;
+
+	control->nonce = nonce;
+	control->generation++;
+	control->valid_save = UDS_NO_SAVE;
+	/* What was undone is not in the new volume, whose numbers begin anew. */
+	control->undone_chapter = 0;
+	control->undone_generation = 0;
+	set_parameters(control, store->config, &store->config->geometry);
+	return uds_store_write_control(store, UDS_CONTROL_REPLACING, error);
 }
 
 uds_status

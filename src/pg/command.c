@@ -3,7 +3,8 @@
  *
  * A caller waits until no command is under way, writes its own with the next number, wakes the
  * writer and waits until that number has ended.  Nobody owns the cell meanwhile: a caller that
- * goes away leaves its command running, and results stay long enough for those who still wait.
+ * goes away leaves its command running, or asks for its end, and results stay long enough for those
+ * who still wait.
  */
 #include "postgres.h"
 
@@ -72,6 +73,31 @@ udspg_command_sleep(void)
 		udspg_report_state(UDS_STATE_OFFLINE);
 }
 
+/* Is a command interrupted when its caller goes away?  Those that take long, and can be undone. */
+static bool
+udspg_command_is_interruptible(udspg_command_kind kind)
+{
+	return kind == UDSPG_COMMAND_CONVERT;
+}
+
+/* Wait for the end of a command. */
+static void
+udspg_command_wait(udspg_command_kind kind, uint64 number, uds_status *status, uds_error *error)
+{
+	PG_TRY();
+	{
+		while (!udspg_command_read(number, status, error))
+			udspg_command_sleep();
+	}
+	PG_CATCH();
+	{
+		if (udspg_command_is_interruptible(kind))
+			pg_atomic_write_u64(&udspg_shared_header->command.cancelled, number);
+		PG_RE_THROW();
+	}
+	PG_END_TRY();
+}
+
 void
 udspg_command_run(udspg_command_kind kind)
 {
@@ -91,8 +117,7 @@ udspg_command_run(udspg_command_kind kind)
 	ConditionVariablePrepareToSleep(&udspg_shared_header->command.ended);
 	while (!udspg_command_write(kind, &number))
 		udspg_command_sleep();
-	while (!udspg_command_read(number, &status, &error))
-		udspg_command_sleep();
+	udspg_command_wait(kind, number, &status, &error);
 	ConditionVariableCancelSleep();
 
 	if (uds_status_is_error(status))
@@ -103,6 +128,12 @@ bool
 udspg_command_interrupts(void)
 {
 	return pg_atomic_read_u32(&udspg_shared_header->command.interrupts) != 0;
+}
+
+bool
+udspg_command_is_cancelled(uint64 number)
+{
+	return pg_atomic_read_u64(&udspg_shared_header->command.cancelled) == number;
 }
 
 bool

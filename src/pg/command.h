@@ -15,13 +15,15 @@ typedef enum udspg_command_kind
 	UDSPG_COMMAND_SUSPEND = 3, /* and save */
 	UDSPG_COMMAND_HOLD = 4,    /* suspend, without a save */
 	UDSPG_COMMAND_RESUME = 5,
-	UDSPG_COMMAND_REBUILD = 6
+	UDSPG_COMMAND_REBUILD = 6,
+	UDSPG_COMMAND_CONVERT = 7,
+	UDSPG_COMMAND_REDUCE = 8
 } udspg_command_kind;
 
 /*
  * Have the chapter writer run a command and wait for its end.  Throws the command's error, or
- * object_not_in_prerequisite_state when there is no writer.  When the wait is cancelled, the
- * command goes on.
+ * object_not_in_prerequisite_state when there is no writer.  When the wait is cancelled, a
+ * conversion is interrupted; any other command goes on.
  */
 extern void udspg_command_run(udspg_command_kind kind);
 
@@ -32,6 +34,9 @@ extern bool udspg_command_peek(udspg_command_kind *kind, uint64 *number);
 
 /* Does a command wait for which a recovery is interrupted?  Cheap. */
 extern bool udspg_command_interrupts(void);
+
+/* Has the caller of command number gone, and wants it interrupted?  Cheap. */
+extern bool udspg_command_is_cancelled(uint64 number);
 
 /* Publish the result of command number and wake those who wait for it. */
 extern void udspg_command_finish(uint64 number, uds_status status, const uds_error *error);

@@ -1,5 +1,5 @@
 /*
- * functions_admin.c: SQL functions that run the index: suspend, resume, rebuild, verify.
+ * functions_admin.c: SQL functions that run the index: suspend, resume, rebuild, reduce, verify.
  */
 #include "postgres.h"
 
@@ -22,6 +22,8 @@
 PG_FUNCTION_INFO_V1(udspg_suspend);
 PG_FUNCTION_INFO_V1(udspg_resume);
 PG_FUNCTION_INFO_V1(udspg_rebuild);
+PG_FUNCTION_INFO_V1(udspg_reduce);
+PG_FUNCTION_INFO_V1(udspg_convert);
 PG_FUNCTION_INFO_V1(udspg_verify);
 PG_FUNCTION_INFO_V1(udspg_chapters);
 PG_FUNCTION_INFO_V1(udspg_progress);
@@ -50,6 +52,24 @@ udspg_rebuild(PG_FUNCTION_ARGS)
 {
 	udspg_require_loaded();
 	udspg_command_run(UDSPG_COMMAND_REBUILD);
+	PG_RETURN_VOID();
+}
+
+/* uds_reduce() returns void */
+Datum
+udspg_reduce(PG_FUNCTION_ARGS)
+{
+	udspg_require_loaded();
+	udspg_command_run(UDSPG_COMMAND_REDUCE);
+	PG_RETURN_VOID();
+}
+
+/* uds_convert() returns void */
+Datum
+udspg_convert(PG_FUNCTION_ARGS)
+{
+	udspg_require_loaded();
+	udspg_command_run(UDSPG_COMMAND_CONVERT);
 	PG_RETURN_VOID();
 }
 
@@ -244,6 +264,7 @@ udspg_progress(PG_FUNCTION_ARGS)
 		[UDS_PHASE_LOADING] = { "loading the save", "bytes" },
 		[UDS_PHASE_REPLAYING] = { "replaying chapters", "chapters" },
 		[UDS_PHASE_SAVING] = { "saving the index", "bytes" },
+		[UDS_PHASE_CONVERTING] = { "converting chapters", "chapters" },
 	};
 	ReturnSetInfo *result = (ReturnSetInfo *) fcinfo->resultinfo;
 	uds_index *index;
@@ -256,7 +277,8 @@ udspg_progress(PG_FUNCTION_ARGS)
 		uds_statistics statistics;
 
 		uds_index_statistics(index, &statistics);
-		if (statistics.phase > UDS_PHASE_NONE && statistics.phase < lengthof(phases))
+		if (statistics.phase > UDS_PHASE_NONE && statistics.phase < lengthof(phases) &&
+		    phases[statistics.phase].phase != NULL)
 			udspg_functions_admin_put_progress(result,
 			                                   udspg_worker_pid(UDS_WORKER_WRITER),
 			                                   phases[statistics.phase].phase,

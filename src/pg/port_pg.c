@@ -185,6 +185,8 @@ uds_port_should_stop(uds_port *port)
 		return udspg_port_deadline_is_over(port) || !PostmasterIsAlive();
 	if (unlikely(port->obeys_commands) && udspg_command_interrupts())
 		return true;
+	if (unlikely(port->command != 0) && udspg_command_is_cancelled(port->command))
+		return true;
 	return udspg_worker_stop_requested;
 }
 
@@ -451,6 +453,27 @@ uds_port_file_truncate(uds_port *port, uds_port_file *file, uint64_t bytes, uds_
 		return udspg_port_fail(error,
 		                       errno,
 		                       "could not truncate file \"%s/%s\"",
+		                       udspg_directory,
+		                       file->name);
+	return UDS_OK;
+}
+
+uds_status
+uds_port_file_punch(uds_port *port, uds_port_file *file, uint64_t offset, uint64_t bytes,
+                    uds_error *error)
+{
+	int result;
+
+	do
+		result = fallocate(file->fd,
+		                   FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE,
+		                   (off_t) offset,
+		                   (off_t) bytes);
+	while (result != 0 && errno == EINTR);
+	if (result != 0)
+		return udspg_port_fail(error,
+		                       errno,
+		                       "could not give back space of file \"%s/%s\"",
 		                       udspg_directory,
 		                       file->name);
 	return UDS_OK;

@@ -199,6 +199,7 @@ udspg_shared_initialize(udspg_shared *header)
 	pg_atomic_init_u32(&header->runnable, 0);
 	ConditionVariableInit(&header->changed);
 	pg_atomic_init_u32(&header->command.interrupts, 0);
+	pg_atomic_init_u64(&header->command.cancelled, 0);
 	ConditionVariableInit(&header->command.ended);
 	if (!header->has_block)
 	{

@@ -60,7 +60,8 @@ typedef struct udspg_command_cell
 	} results[UDSPG_COMMAND_RESULTS]; /* of command n at n % UDSPG_COMMAND_RESULTS */
 
 	pg_atomic_uint32 interrupts; /* atomic: the latest command interrupts a recovery */
-	ConditionVariable ended;     /* broadcast when finished grows */
+	pg_atomic_uint64 cancelled; /* atomic: number of the latest command that is to be interrupted */
+	ConditionVariable ended;    /* broadcast when finished grows */
 } udspg_command_cell;
 
 /* How far a session is that verifies the volume: for uds_progress. */

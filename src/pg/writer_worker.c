@@ -147,6 +147,21 @@ udspg_writer_worker_is_unopened(void)
 
 /* ---- loop --------------------------------------------------------------------------------------- */
 
+/* Convert the files, with memory for the time that it takes. */
+static uds_status
+udspg_writer_worker_convert(uds_error *error)
+{
+	void *scratch =
+		MemoryContextAllocExtended(TopMemoryContext, UDS_CONVERT_BYTES, MCXT_ALLOC_NO_OOM);
+	uds_status status;
+
+	if (scratch == NULL)
+		return uds_error_set(error, UDS_ERR_IO, ENOMEM, "out of memory");
+	status = uds_writer_convert(writer.writer, scratch, UDS_CONVERT_BYTES, error);
+	pfree(scratch);
+	return status;
+}
+
 /* Run the command that waits, if any; true when one has ended. */
 static bool
 udspg_writer_worker_run_command(void)
@@ -162,6 +177,7 @@ udspg_writer_worker_run_command(void)
 	memset(&error, 0, sizeof(error));
 	HOLD_INTERRUPTS();
 	writer.port.obeys_commands = false;
+	writer.port.command = number;
 	switch (kind)
 	{
 		case UDSPG_COMMAND_CHECKPOINT:
@@ -185,10 +201,21 @@ udspg_writer_worker_run_command(void)
 			udspg_worker_report_activity("rebuilding the index");
 			status = uds_writer_rebuild(writer.writer, &error);
 			break;
+		case UDSPG_COMMAND_REDUCE:
+			udspg_worker_report_activity("reducing the index");
+			status = uds_writer_reduce(writer.writer, &error);
+			break;
+		case UDSPG_COMMAND_CONVERT:
+			udspg_worker_report_activity("converting the files");
+			status = udspg_writer_worker_convert(&error);
+			break;
 	}
 	writer.port.obeys_commands = true;
+	writer.port.command = 0;
 	RESUME_INTERRUPTS();
 	udspg_writer_worker_announce();
+	if (status == UDS_STOPPED && !udspg_worker_stop_requested && udspg_command_is_cancelled(number))
+		status = uds_error_set(&error, UDS_ERR_STATE, 0, "the command was interrupted");
 	if (status == UDS_STOPPED)
 		return false; /* it waits for the successor, or goes down with the server */
 	if (status == UDS_OK)

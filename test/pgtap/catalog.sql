@@ -51,6 +51,8 @@ SELECT set_eq('SELECT signature FROM owned_function', ARRAY[
 	'uds_suspend(boolean)',
 	'uds_resume()',
 	'uds_rebuild()',
+	'uds_reduce()',
+	'uds_convert()',
 	'uds_verify()',
 	'uds_flush()',
 	'uds_reset()'
@@ -96,6 +98,8 @@ INSERT INTO expected VALUES
 	('uds_suspend(boolean)', 'save boolean DEFAULT true', 'void'),
 	('uds_resume()', '', 'void'),
 	('uds_rebuild()', '', 'void'),
+	('uds_reduce()', '', 'void'),
+	('uds_convert()', '', 'void'),
 	('uds_verify()', '', 'TABLE(chapter bigint, place integer, page integer, problem text)'),
 	('uds_flush()', '', 'void'),
 	('uds_reset()', '', 'void');

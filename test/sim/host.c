@@ -78,15 +78,14 @@ supervisor_main(void *argument)
 	while (host->clients_left > 0 && host->plan.stop_ns == 0)
 		sim_wait(host->sim, "supervisor: clients");
 	stop_workers(host);
-	/* Workers that die now have no successors; the others give up some time. */
-	if (host->deaths == 0)
+	/* Successors of workers that die now were not asked to stop; the others give up some time. */
+	if (!host->plan.has_deaths)
 		return;
 	sim_sleep(host->sim, STOP_NS);
-	if (host->is_closed)
-		return;
-	host->is_overdue = true;
+	host->is_overdue = !host->is_closed;
 	stop_workers(host);
-	sim_set_stop(host->sim, UDS_WORKER_WRITER, true);
+	if (host->is_overdue)
+		sim_set_stop(host->sim, UDS_WORKER_WRITER, true);
 }
 
 /* ---- trouble ------------------------------------------------------------------------------------ */
@@ -352,6 +351,7 @@ prepare(host *host)
 	host->is_saved = false;
 	host->is_resetting = false;
 	host->is_rebuilding = false;
+	host->is_written = false;
 	host->has_writer_died = false;
 	host->deaths = 0;
 	host->reader_absence_ns = uds_random_one_in(host->random, 4) ? LONG_ABSENCE_NS : ABSENCE_NS;

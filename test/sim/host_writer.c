@@ -55,6 +55,9 @@ serve_writer(host *host)
 			sim_progress(sim);
 			continue;
 		}
+		/* What it was woken for may be the stop. */
+		if (status == UDS_STOPPED)
+			continue;
 		if (status != UDS_NOT_FOUND && !host_is_excused(host, status, injected))
 			sim_fail(sim, "writer's work returns %d: %s", status, error.message);
 		if (host_state(host) == UDS_STATE_OFFLINE)
@@ -70,7 +73,10 @@ serve_writer(host *host)
 			continue;
 		}
 		if (host_state(host) == UDS_STATE_SUSPENDED && sim->time_ns >= host->resume_at)
-			host_command_run(host, HOST_RESUME);
+			host_command_run(host,
+			                 host->plan.has_reductions && uds_random_one_in(host->random, 2)
+			                     ? HOST_REDUCE
+			                     : HOST_RESUME);
 		else if (host_state(host) == UDS_STATE_READ_ONLY ||
 		         host_state(host) == UDS_STATE_SUSPENDED || host->is_stopping)
 			(void) !uds_port_wait(&host->writer_port, 10);

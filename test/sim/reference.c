@@ -346,11 +346,16 @@ apply(reference *reference, reference_name *name, const reference_answer *answer
 		case UDS_POST:
 		case UDS_QUERY:
 			if (answer->found && answer->region != UDS_REGION_OPEN)
+			{
 				store_version(reference,
 				              name,
 				              found[0],
 				              answer->may_be_read_only ? stay_low : before,
 				              after);
+				/* An older version that has not moved supersedes nothing. */
+				if (answer->may_be_read_only && answer->region == UDS_REGION_SPARSE)
+					name->versions[name->count - 1].is_doubtful = true;
+			}
 			else if (!answer->found && answer->operation == UDS_POST)
 				store_version(reference, name, answer->version, before, after);
 			return;
@@ -487,6 +492,16 @@ reference_begin_reset(reference *reference)
 		add_version(reference, &reference->names[i], REFERENCE_ABSENT, 0, UINT64_MAX);
 		reference->names[i].is_certain = false;
 	}
+}
+
+void
+reference_reduced(reference *reference)
+{
+	bool is_sparse = reference->dense < reference->chapters;
+
+	reference->chapters -= 2;
+	reference->dense = is_sparse ? reference->dense - 1 : reference->chapters;
+	reference->slack += 3;
 }
 
 void

@@ -204,6 +204,30 @@ engine_rebuild(engine *engine)
 	return status;
 }
 
+uds_status
+engine_reduce(engine *engine)
+{
+	uds_status status;
+
+	detach_zones(engine);
+	status = uds_writer_reduce(engine->writer, &engine->error);
+	attach_zones(engine);
+	return status;
+}
+
+uds_status
+engine_convert(engine *engine)
+{
+	void *scratch = malloc(UDS_CONVERT_BYTES);
+	uds_status status;
+
+	detach_zones(engine);
+	status = uds_writer_convert(engine->writer, scratch, UDS_CONVERT_BYTES, &engine->error);
+	attach_zones(engine);
+	free(scratch);
+	return status;
+}
+
 /* One turn of every worker; true when anything was done. */
 static bool
 turn(engine *engine, uint32_t *answered)

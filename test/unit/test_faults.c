@@ -867,7 +867,7 @@ files_that_were_moved_are_refused(void **state)
 	/* States and saves that do not exist. */
 	for (uint32_t i = 0; i < 3; i++)
 	{
-		control.state = i == 0 ? 0 : i == 1 ? 5 : UDS_CONTROL_CLEAN;
+		control.state = i == 0 ? 0 : i == 1 ? UDS_CONTROL_REPLACING + 1 : UDS_CONTROL_CLEAN;
 		control.valid_save = i == 2 ? 2 : 0;
 		assert_int_equal(uds_control_write(&port, &control, &error), UDS_OK);
 		assert_int_equal(engine_open(engine), UDS_ERR_CORRUPT);

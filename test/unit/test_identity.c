@@ -377,6 +377,84 @@ files_that_do_not_fit_are_not_taken_over(void **state)
 	}
 }
 
+/* ---- conversions ---------------------------------------------------------------------------- */
+
+/* Close, and open with another number of chapters; files may be another server's. */
+static void
+convert(engine *engine, bool is_foreign)
+{
+	uint32_t chapters = engine->config.geometry.chapters == CHAPTERS ? 2 * CHAPTERS : CHAPTERS;
+
+	engine->config = engine_config(1, chapters, 1, UDS_STRUCTURE_BUCKETS);
+	engine->host.accepts_stale = is_foreign;
+	assert_int_equal(engine_open(engine), UDS_ERR_MISMATCH);
+	assert_int_equal(engine_convert(engine), UDS_OK);
+	engine->host.accepts_stale = false;
+}
+
+/* Chapters of the other server are trusted in the new volume, and no others are. */
+static void
+converted_files_keep_the_trust(void **state)
+{
+	fixture *fixture = *state;
+	engine *engine = &fixture->engine;
+	uint64_t old = 3 * RECORDS + 10;
+	uint64_t point;
+
+	for (int is_at_once = 0; is_at_once < 2; is_at_once++)
+	{
+		uint64_t first = (uint64_t) is_at_once * 100000;
+
+		atomic_store(&engine->host.history, 100000);
+		post(engine, first, old);
+		assert_int_equal(engine_close(engine), UDS_OK);
+		change_server(engine, 1);
+		if (is_at_once)
+			convert(engine, true);
+		else
+			take_over(engine);
+		post(engine, first + old, 2 * RECORDS);
+		point = take_point(engine);
+		post(engine, first + old + 2 * RECORDS, 2 * RECORDS);
+		assert_int_equal(engine_close(engine), UDS_OK);
+		convert(engine, false);
+		assert_int_equal(count_known(engine, first, old + 4 * RECORDS), old + 4 * RECORDS);
+		engine_crash(engine);
+		atomic_store(&engine->host.history, point);
+		engine_must_open(engine);
+		/* A chapter of both times is judged by its newer part. */
+		assert_int_equal(count_known(engine, first, 3 * RECORDS), 3 * RECORDS);
+		assert_int_equal(count_known(engine, first + old + 3 * RECORDS, RECORDS), 0);
+		assert_int_equal(engine_reset(engine), UDS_OK);
+	}
+}
+
+/* What is undone is not taken along, and the new numbers do not count as undone. */
+static void
+conversions_leave_out_what_is_undone(void **state)
+{
+	fixture *fixture = *state;
+	engine *engine = &fixture->engine;
+	uint64_t point;
+
+	post(engine, 0, 2 * RECORDS);
+	point = take_point(engine);
+	post(engine, 2 * RECORDS, 4 * RECORDS);
+	engine_crash(engine);
+	atomic_store(&engine->host.history, point);
+	engine_must_open(engine);
+	atomic_store(&engine->host.history, point + 100000);
+	assert_int_equal(engine_close(engine), UDS_OK);
+	convert(engine, false);
+	assert_int_equal(count_known(engine, 0, 2 * RECORDS), 2 * RECORDS);
+	assert_int_equal(count_known(engine, 2 * RECORDS, 4 * RECORDS), 0);
+	post(engine, 10 * RECORDS, 6 * RECORDS);
+	engine_crash(engine);
+	engine_must_open(engine);
+	assert_int_equal(count_known(engine, 0, 2 * RECORDS), 2 * RECORDS);
+	assert_int_equal(count_known(engine, 10 * RECORDS, 6 * RECORDS), 6 * RECORDS);
+}
+
 /* ---- what was dropped once ------------------------------------------------------------------ */
 
 /* The history grows past the stamps of chapters that were undone, and they still lie in the file. */
@@ -529,7 +607,7 @@ live(engine *engine, uint64_t seed)
 	uds_random_init(&random, seed);
 	for (uint32_t step = 0; step < RANDOM_STEPS; step++)
 	{
-		switch (uds_random_below(&random, 8))
+		switch (uds_random_below(&random, 10))
 		{
 			case 0:
 				assert_int_equal(engine_checkpoint(engine), UDS_OK);
@@ -559,6 +637,12 @@ live(engine *engine, uint64_t seed)
 				note_save(known);
 				break;
 			case 5:
+				assert_int_equal(engine_close(engine), UDS_OK);
+				convert(engine, false);
+				check(engine, known, known->is_there, seed, "conversion");
+				note_save(known);
+				break;
+			case 6:
 				/* Other work of the host. */
 				atomic_fetch_add(&engine->host.history, uds_random_below(&random, 50));
 				break;
@@ -598,6 +682,8 @@ main(void)
 		CASE(a_take_over_that_fails_leaves_the_files_to_the_other_server),
 		CASE(a_reset_forgets_the_trust),
 		CASE(files_that_do_not_fit_are_not_taken_over),
+		CASE(converted_files_keep_the_trust),
+		CASE(conversions_leave_out_what_is_undone),
 		CASE(undone_chapters_do_not_come_back),
 		CASE(a_copy_of_another_time_may_hold_undone_chapters),
 		cmocka_unit_test(random_histories_lose_and_regain_nothing),

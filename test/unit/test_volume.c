@@ -551,6 +551,7 @@ a_seal_fits_its_own_pages_only(void **state)
 	                                          &fixture->volume,
 	                                          chapter,
 	                                          count - 1,
+	                                          uds_port_stamp(fixture->volume.port),
 	                                          &fixture->error),
 	                 UDS_OK);
 	assert_int_equal(verify(fixture, (uint32_t) chapter), UDS_OK);
@@ -611,6 +612,7 @@ failing_writes_and_syncs_are_told(void **state)
 		                                          &fixture->volume,
 		                                          chapter,
 		                                          count,
+		                                          uds_port_stamp(fixture->volume.port),
 		                                          &fixture->error),
 		                 UDS_ERR_IO);
 		/* Nothing is said to be there any more. */
@@ -622,6 +624,7 @@ failing_writes_and_syncs_are_told(void **state)
 	                                          &fixture->volume,
 	                                          chapter,
 	                                          count,
+	                                          uds_port_stamp(fixture->volume.port),
 	                                          &fixture->error),
 	                 UDS_STOPPED);
 	posix_host_clear_stop(&fixture->engine.host, UDS_WORKER_WRITER);
@@ -629,6 +632,7 @@ failing_writes_and_syncs_are_told(void **state)
 	                                          &fixture->volume,
 	                                          chapter,
 	                                          count,
+	                                          uds_port_stamp(fixture->volume.port),
 	                                          &fixture->error),
 	                 UDS_OK);
 	assert_int_equal(verify(fixture, (uint32_t) chapter), UDS_OK);
