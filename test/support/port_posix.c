@@ -128,8 +128,7 @@ uds_port_now(uds_port *port)
 int64_t
 uds_port_wall_clock(uds_port *port)
 {
-	(void) port;
-	return (int64_t) (clock_ns(CLOCK_REALTIME) / 1000);
+	return (int64_t) (clock_ns(CLOCK_REALTIME) / 1000) + port->host->clock_shift;
 }
 
 bool
@@ -404,11 +403,14 @@ uds_status
 uds_port_directory_sync(uds_port *port, uds_error *error)
 {
 	int descriptor = open(port->host->directory, O_RDONLY | O_DIRECTORY);
+	int fault = fault_of(port, "sync", "directory");
 	uds_status status = UDS_OK;
 
 	if (descriptor < 0)
 		return io_error(error, errno, "open", port->host->directory);
-	if (fsync(descriptor) != 0)
+	if (fault != 0)
+		status = io_error(error, fault, "sync", port->host->directory);
+	else if (fsync(descriptor) != 0)
 		status = io_error(error, errno, "sync", port->host->directory);
 	close(descriptor);
 	return status;
