@@ -304,6 +304,13 @@ conversion_changes_no_place(void **state)
 			assert_int_equal(before.index.parameters[sub].records_per_chapter,
 			                 after.index.parameters[sub].records_per_chapter);
 		}
+		let_go(&after);
+		/* As many chapters, but never converted. */
+		reduced.is_reduced = false;
+		assert_int_equal(uds_geometry_init(&geometry, &reduced), UDS_OK);
+		hold_geometry(&after, &geometry, kinds[k].structure, 3);
+		assert_int_equal(before.index.parameters[before.index.sub_count - 1].chapters,
+		                 after.index.parameters[before.index.sub_count - 1].chapters + 1);
 		let_go(&before);
 		let_go(&after);
 	}
