@@ -315,6 +315,11 @@ CREATE FUNCTION uds_rebuild() RETURNS void
 COMMENT ON FUNCTION uds_rebuild() IS 'builds the index in memory again from its volume';
 REVOKE ALL ON FUNCTION uds_rebuild() FROM PUBLIC;
 
+CREATE FUNCTION uds_reduce() RETURNS void
+	AS 'MODULE_PATHNAME', 'udspg_reduce' LANGUAGE C VOLATILE STRICT PARALLEL RESTRICTED COST 10000;
+COMMENT ON FUNCTION uds_reduce() IS 'gives back the place of one chapter of a suspended index; the window gets one chapter shorter';
+REVOKE ALL ON FUNCTION uds_reduce() FROM PUBLIC;
+
 CREATE FUNCTION uds_convert() RETURNS void
 	AS 'MODULE_PATHNAME', 'udspg_convert' LANGUAGE C VOLATILE STRICT PARALLEL RESTRICTED COST 10000;
 COMMENT ON FUNCTION uds_convert() IS 'makes index files that do not fit the settings anew from the records in them';

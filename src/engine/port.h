@@ -128,6 +128,12 @@ UDS_MUST_CHECK uds_status uds_port_file_size(uds_port *port, uds_port_file *file
                                              uds_error *error);
 UDS_MUST_CHECK uds_status uds_port_file_truncate(uds_port *port, uds_port_file *file,
                                                  uint64_t bytes, uds_error *error);
+/*
+ * Give the storage of bytes at offset back; the file keeps its length.  What is read there then is
+ * zeros, or what was there.  UDS_ERR_IO where the file system cannot.
+ */
+UDS_MUST_CHECK uds_status uds_port_file_punch(uds_port *port, uds_port_file *file, uint64_t offset,
+                                              uint64_t bytes, uds_error *error);
 /* A hint that bytes at offset will be read soon. */
 void uds_port_file_prefetch(uds_port *port, uds_port_file *file, uint64_t offset, uint64_t bytes);
 

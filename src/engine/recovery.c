@@ -445,8 +445,10 @@ lay_out_again(uds_index *index, uds_volume *volume)
 {
 	uds_config config = index->config;
 	uds_recovery_result ignored = { 0 };
-	uds_status status = uds_block_lay_out(index, volume->port, &config, false);
+	uds_status status;
 
+	config.geometry = index->geometry.parameters;
+	status = uds_block_lay_out(index, volume->port, &config, false);
 	if (status != UDS_OK)
 		return status == UDS_STOPPED ? UDS_STOPPED : UDS_ERR_INTERNAL;
 	status = scan_seals(index, volume, &ignored);

@@ -6,6 +6,8 @@
  *   create   control "creating" - volume with its header, synced - control "running"
  *   open     control with the next generation, "running" - everything else
  *   reset    control "creating" with a new nonce (from here on nothing is remembered) - as create
+ *   reduce   the moved chapter, synced - control with the reduced geometry - header; the place that
+ *            is not used any more is given back
  *   convert  volume.new, synced - control "replacing" with its nonce (from here on only that one
  *            counts) - renamed - as open
  */
@@ -16,10 +18,8 @@
 /* ---- control ---------------------------------------------------------------------------------- */
 
 static void
-set_parameters(uds_control *control, const uds_config *config)
+set_parameters(uds_control *control, const uds_config *config, const uds_geometry_parameters *p)
 {
-	const uds_geometry_parameters *p = &config->geometry;
-
 	control->memory_mb = config->memory_mb;
 	control->structure = config->structure;
 	control->page_bytes = p->page_bytes;
@@ -39,6 +39,34 @@ static const char *
 structure_name(uint32_t structure)
 {
 	return structure == UDS_STRUCTURE_BUCKETS ? "buckets" : "lists";
+}
+
+/* The geometry of the settings, reduced if the files are. */
+static uds_geometry_parameters
+expected_geometry(const uds_store *store, const uds_control *control)
+{
+	uds_geometry_parameters parameters = store->config->geometry;
+
+	if (control->is_reduced != 0 && !parameters.is_reduced)
+	{
+		parameters.chapters--;
+		parameters.is_reduced = true;
+		parameters.remapped_virtual = control->remapped_virtual;
+		parameters.remapped_physical = control->remapped_physical;
+	}
+	return parameters;
+}
+
+/* Take over a geometry: that of the settings, or of files that fit them otherwise. */
+static uds_status
+adopt_geometry(uds_store *store, const uds_geometry_parameters *parameters, uds_error *error)
+{
+	uds_config config = *store->config;
+
+	config.geometry = *parameters;
+	if (uds_index_size(&config) == 0 || uds_geometry_init(store->geometry, parameters) != UDS_OK)
+		return uds_error_set(error, UDS_ERR_CORRUPT, 0, "control file makes no sense");
+	return UDS_OK;
 }
 
 /* Do the files belong to this server, and make sense? */
@@ -67,24 +95,31 @@ check_owner(const uds_store *store, const uds_control *control, uds_error *error
 	return UDS_OK;
 }
 
-/* Do the files fit the configuration?  What "wanted" would be in control. */
+/*
+ * Do the files fit the configuration, reduced or not?  What "wanted" would be in control, and the
+ * geometry of files that fit.
+ */
 static bool
-fits_configuration(const uds_store *store, const uds_control *control, uds_control *wanted)
+fits_configuration(const uds_store *store, const uds_control *control, uds_control *wanted,
+                   uds_geometry_parameters *geometry)
 {
 	*wanted = *control;
-	set_parameters(wanted, store->config);
+	*geometry = expected_geometry(store, control);
+	set_parameters(wanted, store->config, geometry);
 	/* It is a name for the rest. */
 	wanted->memory_mb = control->memory_mb;
 	return memcmp(wanted, control, sizeof(*wanted)) == 0;
 }
 
+/* Takes over the geometry of the files. */
 static uds_status
-check_parameters(const uds_store *store, const uds_control *control, uds_error *error)
+check_parameters(uds_store *store, const uds_control *control, uds_error *error)
 {
+	uds_geometry_parameters geometry;
 	uds_control wanted;
 
-	if (fits_configuration(store, control, &wanted))
-		return UDS_OK;
+	if (fits_configuration(store, control, &wanted, &geometry))
+		return adopt_geometry(store, &geometry, error);
 	(void) uds_error_set(error, UDS_ERR_MISMATCH, 0, "files do not fit the settings");
 	uds_error_detail(error,
 	                 "Files: %u MB, %u chapters (%u sparse), index \"%s\"; settings: %u MB, %u "
@@ -202,7 +237,9 @@ make_identity(uds_store *store, uds_error *error)
 	control->system_identifier = uds_port_system_identifier(store->port);
 	control->generation = generation + 1;
 	control->valid_save = UDS_NO_SAVE;
-	set_parameters(control, store->config);
+	set_parameters(control, store->config, &store->config->geometry);
+	if (uds_geometry_init(store->geometry, &store->config->geometry) != UDS_OK)
+		return uds_error_set(error, UDS_ERR_ARGUMENT, 0, "configuration is not valid");
 	atomic_store_explicit(&store->index->nonce, nonce, memory_order_relaxed);
 	atomic_store_explicit(&store->index->generation, control->generation, memory_order_relaxed);
 	return UDS_OK;
@@ -213,6 +250,22 @@ uds_store_forget_save(uds_store *store)
 {
 	store->control.valid_save = UDS_NO_SAVE;
 	store->control.save_number++;
+}
+
+uds_status
+uds_store_reduce(uds_store *store, const uds_geometry *reduced, uds_error *error)
+{
+	uds_control before = store->control;
+	uds_status status;
+
+	set_parameters(&store->control, store->config, &reduced->parameters);
+	uds_store_forget_save(store);
+	status = uds_store_write_control(store, UDS_CONTROL_RUNNING, error);
+	if (status == UDS_OK)
+		*store->geometry = *reduced;
+	else
+		store->control = before;
+	return status;
 }
 
 /*
@@ -342,7 +395,7 @@ has_future_chapter(uds_store *store)
 	if (store->volume.file == NULL &&
 	    uds_volume_open(&store->volume, UDS_FILE_WRITE, &error) != UDS_OK)
 		return false;
-	for (uint32_t i = 0; i < store->config->geometry.chapters; i++)
+	for (uint32_t i = 0; i < store->geometry->parameters.chapters; i++)
 	{
 		if (uds_port_should_stop(store->port))
 			return false;
@@ -406,6 +459,7 @@ uds_store_open(uds_store *store, uds_error *error)
 uds_status
 uds_store_inspect(uds_store *store, bool *fits, uds_error *error)
 {
+	uds_geometry_parameters geometry;
 	uds_control wanted;
 	uds_status status = uds_control_read(store->port, &store->control, error);
 
@@ -414,7 +468,10 @@ uds_store_inspect(uds_store *store, bool *fits, uds_error *error)
 		return status == UDS_NOT_FOUND ? UDS_OK : status;
 	store->has_control = true;
 	atomic_store_explicit(&store->index->nonce, store->control.nonce, memory_order_relaxed);
+	*fits = fits_configuration(store, &store->control, &wanted, &geometry);
 	status = check_owner(store, &store->control, error);
+	if (status == UDS_OK)
+		status = adopt_geometry(store, *fits ? &geometry : &store->config->geometry, error);
 	if (status == UDS_OK)
 		status = check_time(store, error);
 	uds_volume_close(&store->volume);
@@ -425,7 +482,6 @@ uds_store_inspect(uds_store *store, bool *fits, uds_error *error)
 		if (status == UDS_OK)
 			status = uds_store_write_control(store, UDS_CONTROL_CLEAN, error);
 	}
-	*fits = fits_configuration(store, &store->control, &wanted);
 	return status;
 }
 
@@ -437,7 +493,7 @@ uds_store_replace(uds_store *store, uint64_t nonce, uds_error *error)
 	control->nonce = nonce;
 	control->generation++;
 	control->valid_save = UDS_NO_SAVE;
-	set_parameters(control, store->config);
+	set_parameters(control, store->config, &store->config->geometry);
 	return uds_store_write_control(store, UDS_CONTROL_REPLACING, error);
 }
 

@@ -106,6 +106,19 @@ uds_volume_page_identity(const uds_volume *volume, uint64_t chapter, uint32_t ge
 	};
 }
 
+void
+uds_volume_seal_page(const uds_volume *volume, uint8_t *page, uint64_t chapter, uint32_t generation,
+                     uint32_t number)
+{
+	const uds_geometry *geometry = volume->geometry;
+	uds_page_identity identity = uds_volume_page_identity(volume, chapter, generation, number);
+
+	if (number < geometry->index_pages)
+		uds_chapter_index_seal_page(page, geometry, &identity);
+	else
+		uds_record_page_seal(page, &identity);
+}
+
 uint32_t
 uds_volume_page_crc(const uds_geometry *geometry, const uint8_t *page, uint32_t number)
 {
@@ -159,7 +172,6 @@ check_seal(uds_volume *volume, uint32_t physical_chapter, uint8_t *page, uds_sea
 	if (uds_port_crc32c(uds_page_seed(&identity), page, geometry->parameters.page_bytes) !=
 	        seal->crc ||
 	    seal->format_version != UDS_FORMAT_VERSION ||
-	    uds_geometry_physical_chapter(geometry, seal->chapter) != physical_chapter ||
 	    seal->records > geometry->records_per_chapter || seal->tombstones > seal->records ||
 	    seal->unindexed > seal->records)
 		return uds_error_set(error,
@@ -167,6 +179,8 @@ check_seal(uds_volume *volume, uint32_t physical_chapter, uint8_t *page, uds_sea
 		                     0,
 		                     "seal of physical chapter %u is damaged",
 		                     physical_chapter);
+	if (uds_geometry_physical_chapter(geometry, seal->chapter) != physical_chapter)
+		return UDS_NOT_FOUND;
 	return UDS_OK;
 }
 

@@ -233,8 +233,8 @@ write_next_chapter(uds_writer *writer, uds_error *error)
 		         "chapter %llu could not be written: %s",
 		         (unsigned long long) chapter,
 		         error->message);
-		/* A zone may have marked it failed meanwhile. */
-		if (uds_index_state(index) != UDS_STATE_FAILED)
+		/* A zone may have marked it failed meanwhile; a suspended one stays suspended. */
+		if (uds_state_executes(uds_index_state(index)))
 			uds_block_set_state(index, UDS_STATE_READ_ONLY, reason);
 	}
 	/* Zones that are full go on, or learn that they cannot. */
@@ -327,10 +327,13 @@ uds_writer_recover(uds_writer *writer, uds_error *error)
 	uds_index *index = writer->index;
 	uint64_t begin = uds_port_now(writer->port);
 	bool is_zeroed = atomic_load_explicit(&index->epoch, memory_order_relaxed) == 0;
+	uds_config config = writer->config;
 	uds_recovery_result result;
 	uint64_t bytes;
-	uds_status status = uds_block_lay_out(index, writer->port, &writer->config, is_zeroed);
+	uds_status status;
 
+	config.geometry = writer->geometry.parameters;
+	status = uds_block_lay_out(index, writer->port, &config, is_zeroed);
 	if (status == UDS_STOPPED)
 		return status;
 	if (status != UDS_OK)
@@ -402,6 +405,16 @@ uds_writer_set_online(uds_writer *writer)
 	uds_writer_give_zones(writer);
 }
 
+/* Is the volume that control describes as much reduced as the block? */
+static bool
+has_geometry_of(const uds_control *control, const uds_geometry_parameters *parameters)
+{
+	return control->chapters == parameters->chapters &&
+	       control->is_reduced == (uint32_t) parameters->is_reduced &&
+	       control->remapped_virtual == parameters->remapped_virtual &&
+	       control->remapped_physical == parameters->remapped_physical;
+}
+
 /* Go on with a block that a predecessor left in order: only the files have to be opened. */
 static uds_status
 take_over(uds_writer *writer, uds_error *error)
@@ -417,8 +430,10 @@ take_over(uds_writer *writer, uds_error *error)
 	 * names may be overwritten before this one is. */
 	writer->store.must_write_control = true;
 	if (writer->store.control.nonce !=
-	    atomic_load_explicit(&writer->index->nonce, memory_order_relaxed))
+	        atomic_load_explicit(&writer->index->nonce, memory_order_relaxed) ||
+	    !has_geometry_of(&writer->store.control, &writer->index->geometry.parameters))
 		return uds_error_set(error, UDS_ERR_MISMATCH, 0, "files were replaced while in use");
+	writer->geometry = writer->index->geometry;
 	writer->store.volume.slots = writer->index->slots;
 	status = uds_volume_open(&writer->store.volume, UDS_FILE_WRITE, error);
 	if (status == UDS_NOT_FOUND)
@@ -448,9 +463,8 @@ uds_writer_open_index(uds_writer *writer, uds_error *error)
 	return status;
 }
 
-/* Is the index of a suspended block whole? */
-static bool
-is_held(const uds_index *index)
+bool
+uds_writer_is_held(const uds_index *index)
 {
 	uint32_t suspension = atomic_load_explicit(&index->suspension, memory_order_relaxed);
 
@@ -490,6 +504,7 @@ uds_writer_open(void *memory, uds_index *block, uds_port *port, const uds_config
 	writer->store.port = port;
 	writer->store.index = block;
 	writer->store.config = &writer->config;
+	writer->store.geometry = &writer->geometry;
 	writer->store.volume.port = port;
 	writer->store.volume.geometry = &writer->geometry;
 	writer->store.volume.nonce = &block->nonce;
@@ -502,7 +517,7 @@ uds_writer_open(void *memory, uds_index *block, uds_port *port, const uds_config
 		status = uds_store_lock(&writer->store, error);
 	if (status != UDS_OK)
 		return uds_writer_go_offline(writer, status, error);
-	if (uds_index_state(block) == UDS_STATE_SUSPENDED && !is_held(block))
+	if (uds_index_state(block) == UDS_STATE_SUSPENDED && !uds_writer_is_held(block))
 	{
 		/* A recovery that was interrupted: uds_writer_resume starts it over. */
 		return uds_writer_take_zones(writer);
@@ -607,7 +622,7 @@ uds_writer_checkpoint(uds_writer *writer, uds_error *error)
 	uds_status status;
 
 	memset(error, 0, sizeof(*error));
-	if (state == UDS_STATE_SUSPENDED && is_held(writer->index))
+	if (state == UDS_STATE_SUSPENDED && uds_writer_is_held(writer->index))
 		return uds_writer_suspend(writer, true, error);
 	if (!uds_state_executes(state))
 		return uds_writer_refuse(writer, "index is not online", error);

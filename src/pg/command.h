@@ -16,7 +16,8 @@ typedef enum udspg_command_kind
 	UDSPG_COMMAND_HOLD = 4,    /* suspend, without a save */
 	UDSPG_COMMAND_RESUME = 5,
 	UDSPG_COMMAND_REBUILD = 6,
-	UDSPG_COMMAND_CONVERT = 7
+	UDSPG_COMMAND_CONVERT = 7,
+	UDSPG_COMMAND_REDUCE = 8
 } udspg_command_kind;
 
 /*

@@ -201,6 +201,10 @@ udspg_writer_worker_run_command(void)
 			udspg_worker_report_activity("rebuilding the index");
 			status = uds_writer_rebuild(writer.writer, &error);
 			break;
+		case UDSPG_COMMAND_REDUCE:
+			udspg_worker_report_activity("reducing the index");
+			status = uds_writer_reduce(writer.writer, &error);
+			break;
 		case UDSPG_COMMAND_CONVERT:
 			udspg_worker_report_activity("converting the files");
 			status = udspg_writer_worker_convert(&error);

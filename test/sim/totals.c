@@ -40,12 +40,13 @@ print_work(const host_totals *host)
 		N(host->dropped_loads));
 	printf(
 		"simulate: %llu checkpoints, %llu rebuilds, %llu resets, %llu times suspended, %llu "
-		"chapters verified, %llu early stops; restarts of %llu zones and writers and %llu readers; "
+		"reduced, %llu chapters verified, %llu early stops; restarts of %llu zones and writers and %llu readers; "
 		"%llu workers died, with %llu requests\n",
 		N(host->checkpoints),
 		N(host->rebuilds),
 		N(host->resets),
 		N(host->suspensions),
+		N(host->reductions),
 		N(host->verified),
 		N(host->early_stops),
 		N(host->restarts),

@@ -44,6 +44,7 @@ uds_status engine_reset(engine *engine);
 uds_status engine_suspend(engine *engine, bool save);
 uds_status engine_resume(engine *engine);
 uds_status engine_rebuild(engine *engine);
+uds_status engine_reduce(engine *engine);
 uds_status engine_convert(engine *engine);
 
 /* Let the writer write what is closed, and zones go on with what is parked, until nothing moves. */

@@ -375,6 +375,22 @@ uds_port_file_truncate(uds_port *port, uds_port_file *file, uint64_t bytes, uds_
 	return UDS_OK;
 }
 
+uds_status
+uds_port_file_punch(uds_port *port, uds_port_file *file, uint64_t offset, uint64_t bytes,
+                    uds_error *error)
+{
+	int fault = fault_of(port, "punch", file->name);
+
+	if (fault != 0)
+		return io_error(error, fault, "punch", file->name);
+	if (fallocate(file->descriptor,
+	              FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE,
+	              (off_t) offset,
+	              (off_t) bytes) != 0)
+		return io_error(error, errno, "punch", file->name);
+	return UDS_OK;
+}
+
 void
 uds_port_file_prefetch(uds_port *port, uds_port_file *file, uint64_t offset, uint64_t bytes)
 {

@@ -44,8 +44,8 @@ typedef struct posix_host
 	bool is_quiet; /* no log lines */
 	posix_memory memory;
 	_Atomic uint32_t warnings;
-	/* Called before each read, write, sync (of a file, or of the "directory"), rename and truncate; a
-	 * non-zero errno makes it fail. */
+	/* Called before each read, write, sync (of a file, or of the "directory"), rename, truncate and
+	 * punch; a non-zero errno makes it fail. */
 	int (*fault)(void *context, const char *operation, const char *name);
 	void *fault_context;
 } posix_host;

@@ -398,6 +398,27 @@ look_meanwhile(void *context, const char *operation, const char *name)
 	return 0;
 }
 
+/* It may have failed in the middle of a recovery. */
+static void
+an_index_that_has_failed_is_not_verified(void **state)
+{
+	fixture *fixture = *state;
+	engine *engine = &fixture->engine;
+	uds_verifier *verifier;
+	uint32_t count;
+
+	verifier = open_verifier(fixture);
+	uds_block_set_state(engine->index, UDS_STATE_FAILED, "as if a worker had died");
+	assert_int_equal(uds_verifier_next(verifier, fixture->problems, PROBLEMS, &count), UDS_PENDING);
+	uds_verifier_close(verifier);
+	assert_int_equal(uds_verifier_open(verifier,
+	                                   engine->index,
+	                                   &fixture->port,
+	                                   &verifier,
+	                                   &engine->error),
+	                 UDS_ERR_STATE);
+}
+
 /* The slots still name chapters that the file does not hold any more. */
 static void
 files_that_are_being_replaced_are_no_damage(void **state)
@@ -441,6 +462,7 @@ main(void)
 		CASE(more_problems_than_there_is_room_for_are_counted),
 		CASE(chapters_that_expire_meanwhile_are_left_out),
 		CASE(a_pass_ends_with_the_index_it_began_with),
+		CASE(an_index_that_has_failed_is_not_verified),
 		CASE(files_that_are_being_replaced_are_no_damage),
 		CASE(a_pass_stops_when_the_host_asks),
 	};
