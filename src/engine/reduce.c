@@ -196,15 +196,7 @@ commit(uds_writer *writer, const uds_geometry *reduced, uds_error *error)
 	/* Without it, the next one who opens the volume writes it. */
 	if (uds_volume_write_header(&store->volume, store->control.name_key, &ignored) != UDS_OK)
 		uds_port_log(store->port, UDS_LOG_WARNING, "%s", ignored.message);
-	if (uds_port_file_punch(store->port,
-	                        store->volume.file,
-	                        reduced->parameters.page_bytes,
-	                        uds_geometry_unused_bytes(reduced),
-	                        &ignored) != UDS_OK)
-		uds_port_log(store->port,
-		             UDS_LOG_WARNING,
-		             "the place of a chapter is not given back: %s",
-		             ignored.message);
+	uds_store_punch(store, UDS_LOG_WARNING);
 	return UDS_OK;
 }
 

@@ -339,6 +339,22 @@ remove_leftover(uds_store *store)
 		uds_port_log(store->port, UDS_LOG_WARNING, "%s", error.message);
 }
 
+void
+uds_store_punch(uds_store *store, uds_log_level level)
+{
+	uds_error error = { 0 };
+
+	if (uds_port_file_punch(store->port,
+	                        store->volume.file,
+	                        store->geometry->parameters.page_bytes,
+	                        uds_geometry_unused_bytes(store->geometry),
+	                        &error) != UDS_OK)
+		uds_port_log(store->port,
+		             level,
+		             "the place of a chapter is not given back: %s",
+		             error.message);
+}
+
 /* Open the files that control describes, under the next generation. */
 uds_status
 uds_store_reopen(uds_store *store, uds_error *error)
@@ -374,6 +390,9 @@ uds_store_reopen(uds_store *store, uds_error *error)
 	atomic_store_explicit(&store->index->generation,
 	                      store->control.generation,
 	                      memory_order_relaxed);
+	/* The server may have ended before it was done. */
+	if (store->geometry->parameters.is_reduced)
+		uds_store_punch(store, UDS_LOG_DEBUG);
 	status = uds_volume_check_header(&store->volume, store->control.name_key, error);
 	if (status != UDS_ERR_CORRUPT)
 		return status;

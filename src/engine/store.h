@@ -54,6 +54,9 @@ UDS_MUST_CHECK uds_status uds_store_create(uds_store *store, uds_error *error);
 UDS_MUST_CHECK uds_status uds_store_reduce(uds_store *store, const uds_geometry *reduced,
                                            uds_error *error);
 
+/* Give back the place that a reduced volume does not use; a failure is told on this level. */
+void uds_store_punch(uds_store *store, uds_log_level level);
+
 /*
  * Read control, and tell whose the files are and of when, as uds_store_open does, but not whether
  * they fit the configuration.  A conversion that was not completed is.  Takes over the geometry of

@@ -563,6 +563,12 @@ a_file_system_that_gives_nothing_back_is_told_of(void **state)
 	assert_int_equal(atomic_load(&scene->engine.host.warnings), 1);
 	assert_int_equal(blocks_of(scene), before);
 	check(scene);
+	/* It is tried again whenever the files are opened. */
+	scene->failing_kind = NULL;
+	assert_int_equal(engine_close(&scene->engine), UDS_OK);
+	engine_must_open(&scene->engine);
+	assert_true(blocks_of(scene) < before);
+	check(scene);
 	move_on(scene, CHAPTERS);
 	end(scene);
 }
