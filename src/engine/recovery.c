@@ -261,9 +261,13 @@ search_chapter(replay *state, uint64_t chapter, const uds_name *name)
 	return status == UDS_OK ? UDS_OK : UDS_NOT_FOUND;
 }
 
-/* Lead the volume index to a name of the chapter that is replayed. */
+/*
+ * Lead the volume index to a name of the chapter that is replayed.  One that the chapter's index has
+ * dropped cannot be found there: it gets no entry of its own, but takes over the one that it has, or
+ * the older version that it replaces would answer again.
+ */
 static uds_status
-replay_name(replay *state, const uds_name *name)
+replay_name(replay *state, const uds_name *name, bool is_indexed)
 {
 	uds_volume_index *volume_index = &state->index->volume_index;
 	uint64_t chapter = state->chapter;
@@ -297,6 +301,8 @@ replay_name(replay *state, const uds_name *name)
 		}
 		if (is_own)
 			status = uds_volume_index_move(volume_index, &entry, chapter);
+		else if (!is_indexed)
+			return UDS_OK;
 		else
 			status = uds_volume_index_put(volume_index, &entry, chapter);
 	}
@@ -323,7 +329,7 @@ is_indexed(replay *state, uint32_t record_page, const uds_name *name)
 }
 
 static uds_status
-replay_record_page(replay *state, const uint8_t *page, uint32_t number, bool must_be_indexed)
+replay_record_page(replay *state, const uint8_t *page, uint32_t number, bool has_dropped)
 {
 	uint32_t count = uds_record_page_count(page);
 	uds_status status = UDS_OK;
@@ -340,8 +346,7 @@ replay_record_page(replay *state, const uint8_t *page, uint32_t number, bool mus
 			                          &uds_record_page_record(page, i + NAMES_AHEAD)->name);
 		if (state->is_sparse && !uds_volume_index_is_hook(&state->index->volume_index, name))
 			continue;
-		if (!must_be_indexed || is_indexed(state, number, name))
-			status = replay_name(state, name);
+		status = replay_name(state, name, !has_dropped || is_indexed(state, number, name));
 	}
 	return status;
 }
