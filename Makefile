@@ -16,7 +16,8 @@
 #   make bench              benchmarks, with the conditions they ran under
 #   make format             write the layout of .clang-format; check-format compares
 #   make lint               static analysis of the engine
-#   make check-exports      what uds.so exports; check-versions: one version everywhere
+#   make check-exports      what uds.so exports; check-imports: what the engine calls;
+#                           check-versions: one version everywhere
 #
 # WERROR=1 makes warnings errors.  Everything that is built lies in build/, except uds.so.
 
@@ -278,7 +279,7 @@ C_FILES       = $(shell find $(wildcard src test bench scripts) -name '*.[ch]' |
 CLANG_FORMAT ?= $(firstword $(notdir $(wildcard /usr/bin/clang-format-14)) clang-format)
 CPPCHECK     ?= cppcheck
 
-.PHONY: format check-format lint check-exports check-versions
+.PHONY: format check-format lint check-exports check-imports check-versions
 format:
 	$(CLANG_FORMAT) -i $(C_FILES)
 check-format:
@@ -295,5 +296,7 @@ lint:
 
 check-exports: all
 	test/check_exports uds$(DLSUFFIX)
+check-imports: engine
+	test/check_imports build/libuds_engine.a
 check-versions:
 	test/check_versions

@@ -556,7 +556,7 @@ uds_block_open_volume(uds_index *index, uds_port *port, uds_volume *volume, cons
 	if (status != UDS_OK)
 		uds_port_log(port,
 		             UDS_LOG_WARNING,
-		             "%s %u cannot read the volume, records in it are not found: %s",
+		             "%s %u cannot open the volume, until it can records in it are not found: %s",
 		             worker,
 		             number,
 		             status == UDS_NOT_FOUND ? "there is no such file" : error.message);

@@ -204,7 +204,7 @@ void uds_block_report_death(uds_index *index, uds_port *port, const char *reason
 
 /*
  * Open the volume for reading, for the block as it is laid out now; what was open is closed.  A
- * volume that cannot be opened is logged; its pages then cannot be read.
+ * volume that cannot be opened is logged; its pages cannot be read until it can.
  *
  * volume  a worker's own: all zero, or from this call
  * worker  what it is called in the log, with its number

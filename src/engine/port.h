@@ -174,7 +174,10 @@ UDS_MUST_CHECK bool uds_port_stamp_is_past(uds_port *port, const uds_stamp *stam
  * a recovery to a point in time?  Files of before a break are a copy of that time.
  */
 UDS_MUST_CHECK bool uds_port_stamp_is_current(uds_port *port, const uds_stamp *stamp);
-/* Are such files opened nevertheless? */
+/*
+ * Are such files opened nevertheless?  The same for files of a host with another identity, and for
+ * what the system refuses to read.
+ */
 UDS_MUST_CHECK bool uds_port_accepts_stale(uds_port *port);
 /* Identity of the host's data (the system identifier in the server). */
 uint64_t uds_port_system_identifier(uds_port *port);

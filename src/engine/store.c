@@ -69,28 +69,41 @@ adopt_geometry(uds_store *store, const uds_geometry_parameters *parameters, uds_
 	return UDS_OK;
 }
 
-/* Do the files belong to this server, and make sense? */
+/* Do the files belong to this server, or are they given to it? */
 static uds_status
-check_owner(const uds_store *store, const uds_control *control, uds_error *error)
+check_identity(const uds_store *store, const uds_control *control, uds_error *error)
 {
 	uint64_t system_identifier = uds_port_system_identifier(store->port);
 
-	if (control->system_identifier != system_identifier)
-	{
-		(void) uds_error_set(error, UDS_ERR_MISMATCH, 0, "files belong to another server");
-		uds_error_detail(error,
-		                 "System identifier of the files is %llu, of this server %llu.",
-		                 (unsigned long long) control->system_identifier,
-		                 (unsigned long long) system_identifier);
-		uds_error_hint(error,
-		               "Set \"uds.directory\" to the files of this server, or forget everything "
-		               "that is in these with uds_reset().");
-		return UDS_ERR_MISMATCH;
-	}
+	if (control->system_identifier == system_identifier || uds_port_accepts_stale(store->port))
+		return UDS_OK;
+	(void) uds_error_set(error, UDS_ERR_MISMATCH, 0, "files belong to another server");
+	uds_error_detail(error,
+	                 "System identifier of the files is %llu, of this server %llu.",
+	                 (unsigned long long) control->system_identifier,
+	                 (unsigned long long) system_identifier);
+	uds_error_hint(
+		error,
+		"Set \"uds.directory\" to the files of this server. If these belong to its data, "
+		"such as after pg_upgrade, set \"uds.accept_stale\" and call uds_resume() to take "
+		"them over; or forget what is in them with uds_reset().");
+	return UDS_ERR_MISMATCH;
+}
+
+/* May this server have the files, and do they make sense? */
+static uds_status
+check_owner(const uds_store *store, const uds_control *control, uds_error *error)
+{
+	uds_status status = check_identity(store, control, error);
+
+	if (status != UDS_OK)
+		return status;
 	if (control->state == UDS_CONTROL_MOVED)
 		return uds_error_set(error, UDS_ERR_MISMATCH, 0, "files were moved elsewhere");
 	if (control->state < UDS_CONTROL_CLEAN || control->state > UDS_CONTROL_REPLACING ||
-	    (control->valid_save > 1 && control->valid_save != UDS_NO_SAVE))
+	    (control->valid_save > 1 && control->valid_save != UDS_NO_SAVE) ||
+	    control->trusted_generation > control->generation ||
+	    control->undone_generation > control->generation)
 		return uds_error_set(error, UDS_ERR_CORRUPT, 0, "control file makes no sense");
 	return UDS_OK;
 }
@@ -277,7 +290,7 @@ drop_future_save(uds_store *store)
 {
 	uds_control *control = &store->control;
 
-	if (control->valid_save == UDS_NO_SAVE || uds_port_stamp_is_past(store->port, &control->stamp))
+	if (control->valid_save == UDS_NO_SAVE || uds_control_save_is_past(control, store->port))
 		return;
 	uds_port_log(store->port,
 	             UDS_LOG_WARNING,
@@ -403,7 +416,10 @@ uds_store_reopen(uds_store *store, uds_error *error)
 	return status;
 }
 
-/* Is there a chapter that does not lie in this host's past?  Opens the volume. */
+/*
+ * Is there a chapter that does not lie in this host's past, and was not known for that before?  Opens
+ * the volume.
+ */
 static bool
 has_future_chapter(uds_store *store)
 {
@@ -419,7 +435,8 @@ has_future_chapter(uds_store *store)
 		if (uds_port_should_stop(store->port))
 			return false;
 		if (uds_volume_read_seal(&store->volume, i, &seal, &error) == UDS_OK &&
-		    !uds_port_stamp_is_past(store->port, &seal.stamp))
+		    !uds_control_is_past(&store->control, store->port, &seal) &&
+		    !uds_control_is_undone(&store->control, &seal))
 			return true;
 	}
 	return false;
@@ -449,6 +466,26 @@ check_time(uds_store *store, uds_error *error)
 	return UDS_ERR_MISMATCH;
 }
 
+/*
+ * Take over files of another server.  Its history is not this host's, so that no stamp in them can
+ * be judged: all that is there now is past.  Durable with the next write of control.
+ */
+static void
+adopt_files(uds_store *store)
+{
+	uds_control *control = &store->control;
+	uint64_t system_identifier = uds_port_system_identifier(store->port);
+
+	if (control->system_identifier == system_identifier)
+		return;
+	uds_port_log(store->port,
+	             UDS_LOG_INFO,
+	             "files of the server with the system identifier %llu are taken over",
+	             (unsigned long long) control->system_identifier);
+	control->system_identifier = system_identifier;
+	control->trusted_generation = control->generation;
+}
+
 /* Read control and open what it describes, or create everything where there is nothing. */
 uds_status
 uds_store_open(uds_store *store, uds_error *error)
@@ -463,7 +500,10 @@ uds_store_open(uds_store *store, uds_error *error)
 			status = check_parameters(store, &store->control, error);
 		if (status == UDS_OK)
 			status = check_time(store, error);
-		return status == UDS_OK ? uds_store_reopen(store, error) : status;
+		if (status != UDS_OK)
+			return status;
+		adopt_files(store);
+		return uds_store_reopen(store, error);
 	}
 	if (status != UDS_NOT_FOUND)
 		return status;
@@ -494,6 +534,8 @@ uds_store_inspect(uds_store *store, bool *fits, uds_error *error)
 	if (status == UDS_OK)
 		status = check_time(store, error);
 	uds_volume_close(&store->volume);
+	if (status == UDS_OK)
+		adopt_files(store);
 	/* Another file under the name of the new volume must not be taken for it. */
 	if (status == UDS_OK && store->control.state == UDS_CONTROL_REPLACING)
 	{
@@ -512,6 +554,9 @@ uds_store_replace(uds_store *store, uint64_t nonce, uds_error *error)
 	control->nonce = nonce;
 	control->generation++;
 	control->valid_save = UDS_NO_SAVE;
+	/* What was undone is not in the new volume, whose numbers begin anew. */
+	control->undone_chapter = 0;
+	control->undone_generation = 0;
 	set_parameters(control, store->config, &store->config->geometry);
 	return uds_store_write_control(store, UDS_CONTROL_REPLACING, error);
 }

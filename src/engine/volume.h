@@ -97,6 +97,7 @@ typedef struct uds_volume
 	uds_chapter_slot *slots;       /* in the block: one per physical chapter */
 	const _Atomic uint64_t *nonce; /* in the block */
 	_Atomic uint64_t *bad_pages;   /* in the block: statistics */
+	int32_t read_errno;            /* of the last read of a page that has failed */
 } uds_volume;
 
 /* UDS_NOT_FOUND when there is no volume file. */

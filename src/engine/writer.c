@@ -164,6 +164,8 @@ uds_writer_go_offline(uds_writer *writer, uds_status status, uds_error *error)
 	writer->is_open = false;
 	if (status == UDS_ERR_CORRUPT && error->hint[0] == '\0')
 		uds_error_hint(error, "Restore the files, or forget everything with uds_reset().");
+	if ((status == UDS_ERR_IO || status == UDS_ERR_NO_SPACE) && error->hint[0] == '\0')
+		uds_error_hint(error, "When the cause is removed, call uds_resume().");
 	snprintf(reason,
 	         sizeof(reason),
 	         error->detail[0] != '\0' ? "%s (%s)" : "%s",
@@ -290,6 +292,7 @@ uds_writer_save(uds_writer *writer, uds_control_state state, uds_error *error)
 		return status;
 	writer->store.control.valid_save = save;
 	writer->store.control.save_number = before.save_number + 1;
+	writer->store.control.save_generation = before.generation;
 	writer->store.control.save_time = uds_port_wall_clock(writer->port);
 	status = uds_store_write_control(&writer->store, state, error);
 	if (status != UDS_OK)
@@ -319,6 +322,28 @@ log_recovery(uds_writer *writer, const uds_recovery_result *result)
 	             (unsigned long long) result->damaged_chapters,
 	             (unsigned long long) result->damaged_pages,
 	             (unsigned long long) result->future_chapters);
+}
+
+/*
+ * Note durably from where on the chapters that are in the file now are not of this history: as this
+ * host's log grows past their stamps, or when another server takes the files over, nothing else
+ * would tell.
+ */
+static void
+note_undone(uds_writer *writer, const uds_recovery_result *result)
+{
+	uds_control *control = &writer->store.control;
+	uds_error error = { 0 };
+
+	if (result->future_chapters == 0)
+		return;
+	control->undone_chapter = UDS_MAX(result->first_future, result->newest);
+	control->undone_generation = control->generation - 1;
+	if (uds_store_write_control(&writer->store, UDS_CONTROL_RUNNING, &error) != UDS_OK)
+		uds_port_log(writer->port,
+		             UDS_LOG_WARNING,
+		             "chapters that are not in this server's past could not be noted: %s",
+		             error.message);
 }
 
 uds_status
@@ -369,6 +394,7 @@ uds_writer_recover(uds_writer *writer, uds_error *error)
 		writer->store.control.save_number--;
 		writer->store.must_write_control = true;
 	}
+	note_undone(writer, &result);
 	/* So that the next start need not do the same again. */
 	if (result.replayed_chapters > index->geometry.parameters.chapters / 8)
 	{

@@ -219,6 +219,7 @@ choose_faults(run *run, sim_faults *faults)
 		faults->full = uds_random_one_in(random, 2) ? SIM_FULL : SIM_FULL_FOR_NEW;
 	if (run->seed % 12 == 1)
 	{
+		run->sim->accepts_stale = uds_random_one_in(random, 2);
 		faults->read = (uint32_t) uds_random_below(random, 60);
 		faults->open = (uint32_t) uds_random_below(random, 30);
 	}

@@ -128,8 +128,7 @@ uds_port_now(uds_port *port)
 int64_t
 uds_port_wall_clock(uds_port *port)
 {
-	(void) port;
-	return (int64_t) (clock_ns(CLOCK_REALTIME) / 1000);
+	return (int64_t) (clock_ns(CLOCK_REALTIME) / 1000) + port->host->clock_shift;
 }
 
 bool
@@ -416,8 +415,8 @@ uds_port_file_lock(uds_port *port, uds_port_file *file, uds_error *error)
 	return io_error(error, errno, "lock", file->name);
 }
 
-uds_status
-uds_port_directory_sync(uds_port *port, uds_error *error)
+static uds_status
+sync_directory(uds_port *port, uds_error *error)
 {
 	int descriptor = open(port->host->directory, O_RDONLY | O_DIRECTORY);
 	uds_status status = UDS_OK;
@@ -428,6 +427,16 @@ uds_port_directory_sync(uds_port *port, uds_error *error)
 		status = io_error(error, errno, "sync", port->host->directory);
 	close(descriptor);
 	return status;
+}
+
+uds_status
+uds_port_directory_sync(uds_port *port, uds_error *error)
+{
+	int fault = fault_of(port, "sync", "directory");
+
+	if (fault != 0)
+		return io_error(error, fault, "sync", port->host->directory);
+	return sync_directory(port, error);
 }
 
 uds_status
@@ -443,7 +452,7 @@ uds_port_file_rename(uds_port *port, const char *from, const char *to, uds_error
 	path_of(port, to, new_path, sizeof(new_path));
 	if (rename(old_path, new_path) != 0)
 		return io_error(error, errno, "rename", to);
-	return uds_port_directory_sync(port, error);
+	return sync_directory(port, error);
 }
 
 uds_status
@@ -454,7 +463,7 @@ uds_port_file_remove(uds_port *port, const char *name, uds_error *error)
 	path_of(port, name, path, sizeof(path));
 	if (unlink(path) != 0)
 		return errno == ENOENT ? UDS_OK : io_error(error, errno, "remove", name);
-	return uds_port_directory_sync(port, error);
+	return sync_directory(port, error);
 }
 
 uds_status

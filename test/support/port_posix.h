@@ -36,14 +36,16 @@ typedef struct posix_host
 	posix_worker workers[POSIX_WORKERS_MAX];
 	_Atomic uint64_t history; /* position of the stamps: grows with every stamp taken */
 	uint64_t timeline;
-	bool accepts_stale; /* files of an earlier timeline are opened */
+	bool accepts_stale;  /* files of an earlier timeline are opened */
+	int64_t clock_shift; /* of the wall clock, microseconds */
 	uint64_t system_identifier;
 	int random_seed; /* != 0: uds_port_random is reproducible */
 	_Atomic uint64_t random_state;
 	bool is_quiet; /* no log lines */
 	posix_memory memory;
 	_Atomic uint32_t warnings;
-	/* Called before each read, write, sync, rename, truncate and punch; a non-zero errno makes it fail. */
+	/* Called before each read, write, sync (of a file, or of the "directory"), rename, truncate and
+	 * punch; a non-zero errno makes it fail. */
 	int (*fault)(void *context, const char *operation, const char *name);
 	void *fault_context;
 } posix_host;

@@ -530,8 +530,7 @@ uds_port_stamp_is_current(uds_port *port, const uds_stamp *stamp)
 bool
 uds_port_accepts_stale(uds_port *port)
 {
-	(void) port;
-	return false;
+	return port->sim->accepts_stale;
 }
 
 uint64_t

@@ -456,6 +456,26 @@ chapters_of_a_plain_volume(void **state)
 	assert_int_equal(uds_geometry_physical_chapter(&geometry, UINT64_MAX), 5);
 }
 
+/* That a volume was converted is a flag: an odd number of chapters means nothing. */
+static void
+odd_numbers_of_chapters_are_plain(void **state)
+{
+	(void) state;
+	for (uint32_t chapters = 3; chapters < 40; chapters += 2)
+	{
+		uds_geometry geometry = original(4096, 16, chapters, 0);
+		uds_geometry converted = reduced(chapters + 1, 20, 2);
+
+		for (uint64_t v = 0; v < 200; v++)
+		{
+			assert_int_equal(uds_geometry_physical_chapter(&geometry, v), v % chapters);
+			assert_int_equal(uds_geometry_expire(&geometry, v), v >= chapters);
+		}
+		assert_int_equal(uds_geometry_physical_chapter(&converted, 20), 2);
+		assert_int_equal(uds_geometry_physical_chapter(&converted, 21), 0);
+	}
+}
+
 /* N = 9, rv = 20, rp = 4. */
 static void
 chapters_of_a_converted_volume(void **state)
@@ -715,6 +735,7 @@ main(void)
 		cmocka_unit_test(pages_of_chapters_of_a_reduced_volume),
 		cmocka_unit_test(fields_of_names),
 		cmocka_unit_test(chapters_of_a_plain_volume),
+		cmocka_unit_test(odd_numbers_of_chapters_are_plain),
 		cmocka_unit_test(chapters_of_a_converted_volume),
 		cmocka_unit_test(chapters_of_another_converted_volume),
 		cmocka_unit_test(chapters_of_a_volume_created_reduced),
