@@ -17,6 +17,7 @@ use UdsCluster;
 
 my $seconds = $ENV{UDS_SOAK_SECONDS} || 15;
 my $clients = $ENV{UDS_SOAK_CLIENTS} || 8;
+my $moves = 0;
 my $seed = $ENV{UDS_SOAK_SEED} || int(time);
 
 srand($seed);
@@ -30,7 +31,6 @@ my $node = uds_cluster(
 	'max_worker_processes = 16',
 	'max_wal_size = 4GB',
 	'synchronous_commit = off');
-my @directories = (uds_directory($node));
 $node->start;
 uds_prepare($node);
 
@@ -233,7 +233,8 @@ for my $client (1 .. $clients)
 # ---- the trouble ------------------------------------------------------------------------------------
 
 my %count;
-my $second = PostgreSQL::Test::Utils::tempdir . '/second';
+my $elsewhere = PostgreSQL::Test::Utils::tempdir;
+my $directory = uds_directory($node);
 
 sub command
 {
@@ -264,6 +265,13 @@ my %trouble = (
 	],
 	checkpoint => [ 3, sub { command('uds_checkpoint()') } ],
 	reset => [ 3, sub { command('uds_stats_reset()') } ],
+	move => [
+		1,
+		sub {
+			$directory = "$elsewhere/files" . ++$moves;
+			command("uds_move('$directory')");
+		}
+	],
 	rebuild => [ 1, sub { command('uds_rebuild()') } ],
 	verify => [
 		1,
@@ -341,6 +349,7 @@ sub check_model
 	return;
 }
 check_model('all names are as they should be');
+$node->append_conf('postgresql.conf', "uds.directory = '$directory'");
 $node->restart;
 uds_wait_for_state($node, 'online');
 check_model('after a restart, too');
