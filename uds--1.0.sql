@@ -312,6 +312,11 @@ CREATE FUNCTION uds_resume() RETURNS void
 COMMENT ON FUNCTION uds_resume() IS 'goes on with a suspended index, and tries again what made it read only or offline';
 REVOKE ALL ON FUNCTION uds_resume() FROM PUBLIC;
 
+CREATE FUNCTION uds_move(directory text) RETURNS void
+	AS 'MODULE_PATHNAME', 'udspg_move' LANGUAGE C VOLATILE STRICT PARALLEL RESTRICTED COST 10000;
+COMMENT ON FUNCTION uds_move(text) IS 'moves the files to another directory, which is absent or empty, and goes on there';
+REVOKE ALL ON FUNCTION uds_move(text) FROM PUBLIC;
+
 CREATE FUNCTION uds_rebuild() RETURNS void
 	AS 'MODULE_PATHNAME', 'udspg_rebuild' LANGUAGE C VOLATILE STRICT PARALLEL RESTRICTED COST 10000;
 COMMENT ON FUNCTION uds_rebuild() IS 'builds the index in memory again from its volume';
