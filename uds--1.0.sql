@@ -123,6 +123,7 @@ CREATE FUNCTION uds_stats(
 	OUT cache_misses bigint,
 	OUT page_reads bigint,
 	OUT bad_pages bigint,
+	OUT dropped_chapters bigint,
 	OUT sparse_chapters_cached bigint,
 	OUT sparse_loads bigint,
 	OUT sparse_load_failures bigint,
@@ -171,6 +172,7 @@ COMMENT ON COLUMN uds_stats.cache_hits IS 'pages found in the page cache';
 COMMENT ON COLUMN uds_stats.cache_misses IS 'pages that were not in the page cache';
 COMMENT ON COLUMN uds_stats.page_reads IS 'pages read from the volume';
 COMMENT ON COLUMN uds_stats.bad_pages IS 'pages that failed their check; their records count as not found';
+COMMENT ON COLUMN uds_stats.dropped_chapters IS 'chapters left out when the index was last opened: damaged, or not in this server''s past';
 COMMENT ON COLUMN uds_stats.sparse_chapters_cached IS 'sparse chapters whose names can be searched now';
 COMMENT ON COLUMN uds_stats.sparse_loads IS 'sparse chapters loaded because one of their hooks was met';
 COMMENT ON COLUMN uds_stats.sparse_load_failures IS 'loads given up: their pages are damaged or could not be read';
@@ -309,6 +311,11 @@ CREATE FUNCTION uds_resume() RETURNS void
 	AS 'MODULE_PATHNAME', 'udspg_resume' LANGUAGE C VOLATILE STRICT PARALLEL RESTRICTED COST 10000;
 COMMENT ON FUNCTION uds_resume() IS 'goes on with a suspended index, and tries again what made it read only or offline';
 REVOKE ALL ON FUNCTION uds_resume() FROM PUBLIC;
+
+CREATE FUNCTION uds_move(directory text) RETURNS void
+	AS 'MODULE_PATHNAME', 'udspg_move' LANGUAGE C VOLATILE STRICT PARALLEL RESTRICTED COST 10000;
+COMMENT ON FUNCTION uds_move(text) IS 'moves the files to another directory, which is absent or empty, and goes on there';
+REVOKE ALL ON FUNCTION uds_move(text) FROM PUBLIC;
 
 CREATE FUNCTION uds_rebuild() RETURNS void
 	AS 'MODULE_PATHNAME', 'udspg_rebuild' LANGUAGE C VOLATILE STRICT PARALLEL RESTRICTED COST 10000;

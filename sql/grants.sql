@@ -25,6 +25,7 @@ SELECT uds_flush();
 SELECT uds_reset();
 SELECT uds_suspend();
 SELECT uds_resume();
+SELECT uds_move('moved');
 SELECT uds_rebuild();
 SELECT uds_reduce();
 SELECT uds_convert();
@@ -47,16 +48,24 @@ SELECT uds_peek(sha256('grants'));
 -- each function can be granted, also those that run the index
 GRANT EXECUTE ON FUNCTION uds_post(bytea, bytea), uds_peek(bytea) TO regress_uds_app;
 GRANT EXECUTE ON FUNCTION uds_checkpoint(), uds_flush(), uds_reset(), uds_stats_reset() TO regress_uds_admin;
+GRANT EXECUTE ON FUNCTION uds_move(text) TO regress_uds_admin;
 SET ROLE regress_uds_app;
 SELECT uds_post(sha256('grants'), 'app'), uds_peek(sha256('grants'));
 SELECT uds_query(sha256('grants'));
 SET ROLE regress_uds_admin;
+SELECT uds_move('moved');
 SELECT uds_flush(), uds_stats_reset();
 SELECT uds_checkpoint();
 SELECT uds_reset();
 SELECT uds_post(sha256('grants'));
 RESET ROLE;
 SELECT uds_peek(sha256('grants'));
+
+-- files of the server move with the grant and that role only
+GRANT pg_write_server_files TO regress_uds_admin;
+SET ROLE regress_uds_admin;
+SELECT uds_move('');
+RESET ROLE;
 
 -- members of pg_monitor watch, and no more
 SET ROLE regress_uds_monitor;
@@ -72,4 +81,5 @@ RESET ROLE;
 
 REVOKE ALL ON FUNCTION uds_post(bytea, bytea), uds_peek(bytea) FROM regress_uds_app;
 REVOKE ALL ON FUNCTION uds_checkpoint(), uds_flush(), uds_reset(), uds_stats_reset() FROM regress_uds_admin;
+REVOKE ALL ON FUNCTION uds_move(text) FROM regress_uds_admin;
 DROP ROLE regress_uds_app, regress_uds_admin, regress_uds_monitor;

@@ -536,10 +536,11 @@ uds_block_report_death(uds_index *index, uds_port *port, const char *reason)
 	uds_port_wake(port, UDS_WORKER_WRITER);
 }
 
-void
+uint64_t
 uds_block_open_volume(uds_index *index, uds_port *port, uds_volume *volume, const char *worker,
                       uint32_t number)
 {
+	uint64_t moves = atomic_load_explicit(&index->moves, memory_order_acquire);
 	uds_error error = { 0 };
 	uds_status status;
 
@@ -560,6 +561,7 @@ uds_block_open_volume(uds_index *index, uds_port *port, uds_volume *volume, cons
 		             worker,
 		             number,
 		             status == UDS_NOT_FOUND ? "there is no such file" : error.message);
+	return moves;
 }
 
 static uds_status

@@ -117,7 +117,9 @@ struct uds_index
 	_Atomic uint64_t epoch;         /* atomic: grows when the block is laid out; 0 = never */
 	_Atomic uint32_t has_name_key;  /* atomic: release after name_key */
 	uint8_t name_key[UDS_NAME_KEY_BYTES]; /* const once published by has_name_key */
-	_Atomic uint64_t nonce;      /* atomic: relaxed; changes with reset, while zones stand still */
+	_Atomic uint64_t moves; /* atomic: grows when the files are in another directory; release after
+	                         * the host knows, acquire before a file is opened */
+	_Atomic uint64_t nonce; /* atomic: relaxed; changes with reset, while zones stand still */
 	_Atomic uint64_t generation; /* atomic: relaxed */
 
 	/* atomic: relaxed, statistics */
@@ -203,14 +205,16 @@ void uds_block_fail(uds_index *index, uds_port *port, const char *reason);
 void uds_block_report_death(uds_index *index, uds_port *port, const char *reason);
 
 /*
- * Open the volume for reading, for the block as it is laid out now; what was open is closed.  A
- * volume that cannot be opened is logged; its pages cannot be read until it can.
+ * Open the volume for reading, for the block as it is laid out now, where the files are now; what
+ * was open is closed.  A volume that cannot be opened is logged; its pages cannot be read until it
+ * can.  Returns index->moves of that moment: when it is another one, the volume is to be opened
+ * again.
  *
  * volume  a worker's own: all zero, or from this call
  * worker  what it is called in the log, with its number
  */
-void uds_block_open_volume(uds_index *index, uds_port *port, uds_volume *volume, const char *worker,
-                           uint32_t number);
+uint64_t uds_block_open_volume(uds_index *index, uds_port *port, uds_volume *volume,
+                               const char *worker, uint32_t number);
 
 /*
  * Do a piece of what zones have queued: page reads, or the load of a sparse chapter.  Caller: a

@@ -35,7 +35,17 @@ uds_control_read(uds_port *port, uds_control *control, uds_error *error)
 		                     "control file has format version %u, this library reads %d",
 		                     control->format_version,
 		                     UDS_FORMAT_VERSION);
+	if (memchr(control->elsewhere, '\0', sizeof(control->elsewhere)) == NULL)
+		return uds_error_set(error, UDS_ERR_CORRUPT, 0, "control file makes no sense");
 	return UDS_OK;
+}
+
+void
+uds_control_set_elsewhere(uds_control *control, const char *name)
+{
+	memset(control->elsewhere, 0, sizeof(control->elsewhere));
+	if (name != NULL && strlen(name) < sizeof(control->elsewhere))
+		memcpy(control->elsewhere, name, strlen(name));
 }
 
 void

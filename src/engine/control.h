@@ -23,9 +23,13 @@ typedef enum uds_control_state
 	UDS_CONTROL_RUNNING = 2,
 	UDS_CONTROL_MOVED = 3,
 	UDS_CONTROL_CREATING = 4, /* the volume is being made, or emptied: nothing is in it */
+	UDS_CONTROL_ARRIVING = 5, /* a complete copy that a move has made: it does not count */
 	UDS_CONTROL_REPLACING = 6 /* the volume is the new one: if there is a file of that name, it is
 	                           * to be renamed */
 } uds_control_state;
+
+/* Of the name of another directory, with its end. */
+#define UDS_CONTROL_NAME_BYTES (UDS_DIRECTORY_NAME_MAX + 1)
 
 /* A conversion makes its volume under this name. */
 #define UDS_VOLUME_NEW_FILE "volume.new"
@@ -67,7 +71,10 @@ typedef struct uds_control
 	uint64_t save_generation;    /* that the valid save was written in */
 	uint64_t undone_chapter; /* chapters from this one on are not of this history, if they were */
 	uint64_t undone_generation; /* written in a generation up to this one; 0: none */
-	uint8_t reserved[UDS_CONTROL_BYTES - 192];
+	/* moved: to where; arriving, or arrived since the last write: from where; else empty.  Ended
+	 * by a zero. */
+	char elsewhere[UDS_CONTROL_NAME_BYTES];
+	uint8_t reserved[UDS_CONTROL_BYTES - 192 - UDS_CONTROL_NAME_BYTES];
 } uds_control;
 
 _Static_assert(sizeof(uds_control) == UDS_CONTROL_BYTES, "stored as raw bytes");
@@ -79,6 +86,7 @@ _Static_assert(offsetof(uds_control, remapped_virtual) == 136, "stored as raw by
 _Static_assert(offsetof(uds_control, sample_rate) == 152, "stored as raw bytes");
 _Static_assert(offsetof(uds_control, trusted_generation) == 160, "stored as raw bytes");
 _Static_assert(offsetof(uds_control, undone_generation) == 184, "stored as raw bytes");
+_Static_assert(offsetof(uds_control, elsewhere) == 192, "stored as raw bytes");
 
 /*
  * Read and check the file.
@@ -106,6 +114,9 @@ UDS_MUST_CHECK bool uds_control_is_past(const uds_control *control, uds_port *po
                                         const uds_seal *seal);
 /* The same of the save that control names. */
 UDS_MUST_CHECK bool uds_control_save_is_past(const uds_control *control, uds_port *port);
+
+/* Set the name of another directory; NULL, or too long a one: none. */
+void uds_control_set_elsewhere(uds_control *control, const char *name);
 
 #pragma GCC visibility pop
 

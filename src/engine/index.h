@@ -127,6 +127,7 @@ typedef enum uds_phase
 	UDS_PHASE_LOADING = 2,   /* loads a save; counts bytes */
 	UDS_PHASE_REPLAYING = 3, /* reads chapters that are not in the save; counts chapters */
 	UDS_PHASE_SAVING = 4,    /* writes a save; counts bytes */
+	UDS_PHASE_MOVING = 5,    /* copies the files and reads the copies; counts bytes of both */
 	UDS_PHASE_CONVERTING = 6 /* makes the volume of another geometry; counts chapters */
 } uds_phase;
 
@@ -458,6 +459,25 @@ UDS_MUST_CHECK uds_status uds_writer_rebuild(uds_writer *writer, uds_error *erro
  *                could not be replaced, is opened again from its files when it is resumed
  */
 UDS_MUST_CHECK uds_status uds_writer_reduce(uds_writer *writer, uds_error *error);
+
+/*
+ * Move the files to another directory, which is absent or empty, and go on there; requests wait
+ * meanwhile.  What is in memory is saved before, or, where that is not possible, afterwards in the
+ * new place; so an index that is read only for want of room is online again.  A suspended index
+ * stays suspended.  Control and lock file stay behind, and say where the files are.
+ *
+ * UDS_OK            the files are in the new place; what went wrong after that was logged
+ * UDS_STOPPED       the host asked to stop
+ * UDS_ERR_ARGUMENT  the name is empty or longer than UDS_DIRECTORY_NAME_MAX
+ * UDS_ERR_STATE     offline, failed, being recovered, or suspended in its recovery
+ * UDS_ERR_IN_USE, UDS_ERR_IO, UDS_ERR_NO_SPACE, UDS_ERR_CORRUPT (the copy is not what was copied)
+ *
+ * Unless it is UDS_OK the index is where it was, in the state it was in (or read only, if a chapter
+ * could not be written), and the new place is as before; or it is offline, when the disks fail so
+ * that no control file can be trusted.
+ */
+UDS_MUST_CHECK uds_status uds_writer_move(uds_writer *writer, const char *directory,
+                                          uds_error *error);
 
 /*
  * Make the files that do not fit the configuration (memory, sparse, structure of the volume index)

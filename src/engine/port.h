@@ -155,6 +155,43 @@ UDS_MUST_CHECK uds_status uds_port_directory_create(uds_port *port, uds_error *e
 /* Make created files of the directory durable. */
 UDS_MUST_CHECK uds_status uds_port_directory_sync(uds_port *port, uds_error *error);
 
+/* ---- another directory: for a move ----------------------------------------------------------- */
+
+/* Bytes of a name that the engine keeps: an error text has room for it. */
+#define UDS_DIRECTORY_NAME_MAX 223
+
+/*
+ * A second port, with which all functions for files above work in another directory, which need not
+ * exist.  The host has one at a time; it is its own until it is closed.
+ *
+ * name  as a user would tell the host where the files are
+ *
+ * UDS_OK, UDS_ERR_ARGUMENT (the host cannot have a directory of this name)
+ */
+UDS_MUST_CHECK uds_status uds_port_directory_open(uds_port *port, const char *name,
+                                                  uds_port **other, uds_error *error);
+/* Files opened with it stay open. */
+void uds_port_directory_close(uds_port *other);
+
+/* Name of the directory that a port works in, cut to the room there is. */
+void uds_port_directory_name(uds_port *port, char *name, size_t bytes);
+
+/*
+ * Does the directory hold nothing but perhaps one file (NULL: nothing at all)?
+ * UDS_OK; UDS_NOT_FOUND: there is no directory; UDS_ERR_IO with ENOTEMPTY: it holds something.
+ */
+UDS_MUST_CHECK uds_status uds_port_directory_is_empty(uds_port *port, const char *but,
+                                                      uds_error *error);
+
+/* Remove the directory if it is empty; nobody relies on it. */
+void uds_port_directory_remove(uds_port *port);
+
+/*
+ * Let the files of all workers be in the directory of other from now on, for as long as the host
+ * lives; other gets the former one.  Open files stay open.  Caller: the writer.
+ */
+void uds_port_directory_exchange(uds_port *port, uds_port *other);
+
 /* ---- identity and time of the host ---------------------------------------------------------- */
 
 #define UDS_STAMP_BYTES 16

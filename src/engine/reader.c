@@ -15,6 +15,7 @@ struct uds_reader
 	uds_port *port;
 	uint32_t number;
 	uint64_t epoch; /* of the block that the volume was opened for */
+	uint64_t moves; /* of its files then */
 	uds_volume volume;
 };
 
@@ -46,16 +47,18 @@ uds_reader_attach(void *memory, uds_index *index, uds_port *port, uint32_t numbe
 	return uds_error_set(error, UDS_ERR_INTERNAL, 0, "%s", reason);
 }
 
-/* Open the volume for the block as it is laid out now. */
+/* Open the volume for the block as it is laid out now, and where it is now. */
 static void
 adopt_block(uds_reader *reader)
 {
 	uds_index *index = reader->index;
 	uint64_t epoch = atomic_load_explicit(&index->epoch, memory_order_acquire);
 
-	if (epoch == reader->epoch)
+	if (epoch == reader->epoch &&
+	    atomic_load_explicit(&index->moves, memory_order_acquire) == reader->moves)
 		return;
-	uds_block_open_volume(index, reader->port, &reader->volume, "reader", reader->number);
+	reader->moves =
+		uds_block_open_volume(index, reader->port, &reader->volume, "reader", reader->number);
 	reader->epoch = epoch;
 }
 

@@ -69,6 +69,71 @@ adopt_geometry(uds_store *store, const uds_geometry_parameters *parameters, uds_
 	return UDS_OK;
 }
 
+/* Read the control file of the same index in the directory that control names; false: there is none. */
+static bool
+read_counterpart(const uds_store *store, uds_control *counterpart)
+{
+	uds_port *other;
+	uds_status status;
+
+	if (uds_port_directory_open(store->port, store->control.elsewhere, &other, NULL) != UDS_OK)
+		return false;
+	status = uds_control_read(other, counterpart, NULL);
+	uds_port_directory_close(other);
+	return status == UDS_OK && counterpart->nonce == store->control.nonce;
+}
+
+static uds_status
+refuse_copy(const uds_control *control, uds_error *error)
+{
+	(void) uds_error_set(error,
+	                     UDS_ERR_MISMATCH,
+	                     0,
+	                     "files are the copy of a move that was not completed");
+	if (control->elsewhere[0] != '\0')
+		uds_error_hint(error, "Set \"uds.directory\" to \"%s\".", control->elsewhere);
+	return UDS_ERR_MISMATCH;
+}
+
+static uds_status
+refuse_moved(const uds_control *control, uds_error *error)
+{
+	if (control->elsewhere[0] == '\0')
+		return uds_error_set(error, UDS_ERR_MISMATCH, 0, "files were moved elsewhere");
+	(void)
+		uds_error_set(error, UDS_ERR_MISMATCH, 0, "files were moved to \"%s\"", control->elsewhere);
+	uds_error_hint(error, "Set \"uds.directory\" to \"%s\".", control->elsewhere);
+	return UDS_ERR_MISMATCH;
+}
+
+uds_status
+uds_store_check_place(uds_store *store, uds_error *error)
+{
+	uds_control *control = &store->control;
+	uds_control counterpart;
+	bool has_counterpart = control->elsewhere[0] != '\0' && read_counterpart(store, &counterpart);
+
+	if (control->state == UDS_CONTROL_ARRIVING)
+		return refuse_copy(control, error);
+	if (control->state == UDS_CONTROL_MOVED)
+	{
+		if (!has_counterpart || counterpart.state != UDS_CONTROL_ARRIVING)
+			return refuse_moved(control, error);
+		uds_port_log(store->port,
+		             UDS_LOG_WARNING,
+		             "move to \"%s\" was not completed, the index goes on where it was; the files "
+		             "there can be removed",
+		             control->elsewhere);
+		control->state = UDS_CONTROL_RUNNING;
+	}
+	/* A copy by hand may name itself. */
+	else if (has_counterpart && counterpart.state != UDS_CONTROL_MOVED &&
+	         memcmp(&counterpart, control, sizeof(counterpart)) != 0)
+		return refuse_copy(control, error);
+	uds_control_set_elsewhere(control, NULL);
+	return UDS_OK;
+}
+
 /* Do the files belong to this server, or are they given to it? */
 static uds_status
 check_identity(const uds_store *store, const uds_control *control, uds_error *error)
@@ -90,16 +155,17 @@ check_identity(const uds_store *store, const uds_control *control, uds_error *er
 	return UDS_ERR_MISMATCH;
 }
 
-/* May this server have the files, and do they make sense? */
+/* May this server have the files, are they here, and do they make sense? */
 static uds_status
-check_owner(const uds_store *store, const uds_control *control, uds_error *error)
+check_owner(uds_store *store, uds_error *error)
 {
+	const uds_control *control = &store->control;
 	uds_status status = check_identity(store, control, error);
 
+	if (status == UDS_OK)
+		status = uds_store_check_place(store, error);
 	if (status != UDS_OK)
 		return status;
-	if (control->state == UDS_CONTROL_MOVED)
-		return uds_error_set(error, UDS_ERR_MISMATCH, 0, "files were moved elsewhere");
 	if (control->state < UDS_CONTROL_CLEAN || control->state > UDS_CONTROL_REPLACING ||
 	    (control->valid_save > 1 && control->valid_save != UDS_NO_SAVE) ||
 	    control->trusted_generation > control->generation ||
@@ -495,7 +561,7 @@ uds_store_open(uds_store *store, uds_error *error)
 	if (status == UDS_OK)
 	{
 		store->has_control = true;
-		status = check_owner(store, &store->control, error);
+		status = check_owner(store, error);
 		if (status == UDS_OK)
 			status = check_parameters(store, &store->control, error);
 		if (status == UDS_OK)
@@ -528,7 +594,7 @@ uds_store_inspect(uds_store *store, bool *fits, uds_error *error)
 	store->has_control = true;
 	atomic_store_explicit(&store->index->nonce, store->control.nonce, memory_order_relaxed);
 	*fits = fits_configuration(store, &store->control, &wanted, &geometry);
-	status = check_owner(store, &store->control, error);
+	status = check_owner(store, error);
 	if (status == UDS_OK)
 		status = adopt_geometry(store, *fits ? &geometry : &store->config->geometry, error);
 	if (status == UDS_OK)

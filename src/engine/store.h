@@ -75,6 +75,13 @@ UDS_MUST_CHECK uds_status uds_store_inspect(uds_store *store, bool *fits, uds_er
  */
 UDS_MUST_CHECK uds_status uds_store_replace(uds_store *store, uint64_t nonce, uds_error *error);
 
+/*
+ * Does control, which was read, describe files that are here?  Those that have moved are, while the
+ * copy does not count: the move was not completed.  Those that have arrived are not, when their
+ * origin has taken them back.  UDS_OK: control says so now, or UDS_ERR_MISMATCH.
+ */
+UDS_MUST_CHECK uds_status uds_store_check_place(uds_store *store, uds_error *error);
+
 /* Write control with a state.  On failure store->control is as before, the file may not be. */
 UDS_MUST_CHECK uds_status uds_store_write_control(uds_store *store, uds_control_state state,
                                                   uds_error *error);

@@ -17,6 +17,7 @@ struct uds_verifier
 	uds_geometry geometry; /* of that block */
 	uds_volume volume;
 	uint64_t epoch;    /* of the block that the chapters belong to */
+	uint64_t moves;    /* of the files when the volume was opened */
 	uint64_t chapter;  /* the next one */
 	uint64_t end;      /* behind the last one */
 	uds_problem *list; /* of the present call */
@@ -65,6 +66,29 @@ is_settled(const uds_index *index)
 	return true;
 }
 
+static bool
+files_have_moved(const uds_verifier *verifier)
+{
+	return atomic_load_explicit(&verifier->index->moves, memory_order_acquire) != verifier->moves;
+}
+
+/* Open the volume where it is now. */
+static uds_status
+open_volume(uds_verifier *verifier, uds_error *error)
+{
+	uds_status status;
+
+	uds_volume_close(&verifier->volume);
+	do
+	{
+		verifier->moves = atomic_load_explicit(&verifier->index->moves, memory_order_acquire);
+		status = uds_volume_open(&verifier->volume, UDS_FILE_READ, error);
+	} while (status != UDS_OK && files_have_moved(verifier));
+	if (status == UDS_NOT_FOUND)
+		return uds_error_set(error, UDS_ERR_CORRUPT, 0, "volume is missing");
+	return status;
+}
+
 uds_status
 uds_verifier_open(void *memory, uds_index *index, uds_port *port, uds_verifier **result,
                   uds_error *error)
@@ -92,9 +116,7 @@ uds_verifier_open(void *memory, uds_index *index, uds_port *port, uds_verifier *
 		.nonce = &index->nonce,
 		.bad_pages = &index->bad_pages,
 	};
-	status = uds_volume_open(&verifier->volume, UDS_FILE_READ, error);
-	if (status == UDS_NOT_FOUND)
-		return uds_error_set(error, UDS_ERR_CORRUPT, 0, "volume is missing");
+	status = open_volume(verifier, error);
 	if (status == UDS_OK)
 		*result = verifier;
 	return status;
@@ -293,6 +315,28 @@ check_chapter(uds_verifier *verifier, uint32_t physical)
 	return UDS_OK;
 }
 
+/* The same; what was read of files that have moved meanwhile may be of before. */
+static uds_status
+check_chapter_where_it_is(uds_verifier *verifier, uint32_t physical)
+{
+	uds_status status = UDS_OK;
+
+	do
+	{
+		uds_error error = { 0 };
+
+		verifier->count = 0;
+		if ((verifier->volume.file == NULL || files_have_moved(verifier)) &&
+		    open_volume(verifier, &error) != UDS_OK)
+		{
+			add_problem(verifier, 0, "%s", error.message);
+			return UDS_OK;
+		}
+		status = check_chapter(verifier, physical);
+	} while (status == UDS_OK && files_have_moved(verifier));
+	return status;
+}
+
 uds_status
 uds_verifier_next(uds_verifier *verifier, uds_problem *problems, uint32_t max, uint32_t *count)
 {
@@ -310,7 +354,7 @@ uds_verifier_next(uds_verifier *verifier, uds_problem *problems, uint32_t max, u
 		return UDS_NOT_FOUND;
 	there = atomic_load_explicit(&slot->chapter, memory_order_acquire);
 	if (there == verifier->chapter)
-		status = check_chapter(verifier, physical);
+		status = check_chapter_where_it_is(verifier, physical);
 	else
 		add_problem(verifier, 0, "chapter is missing");
 	if (status != UDS_OK)

@@ -441,6 +441,29 @@ has_geometry_of(const uds_control *control, const uds_geometry_parameters *param
 	       control->remapped_physical == parameters->remapped_physical;
 }
 
+/*
+ * The predecessor may have ended while it moved the files: they are here, or nobody was told that
+ * they are not any more.
+ */
+static uds_status
+take_place_over(uds_writer *writer, uds_error *error)
+{
+	uds_store *store = &writer->store;
+	bool has_moved = store->control.state == UDS_CONTROL_MOVED;
+	uds_status status = uds_store_check_place(store, error);
+
+	if (status != UDS_OK)
+		return status;
+	atomic_fetch_add_explicit(&writer->index->moves, 1, memory_order_release);
+	/* While it cannot be written, the copy that does not count says that this one does. */
+	if (has_moved && uds_store_write_control(store, UDS_CONTROL_RUNNING, error) != UDS_OK)
+		uds_port_log(writer->port,
+		             UDS_LOG_WARNING,
+		             "they must stay until the index has been saved: %s",
+		             error->message);
+	return UDS_OK;
+}
+
 /* Go on with a block that a predecessor left in order: only the files have to be opened. */
 static uds_status
 take_over(uds_writer *writer, uds_error *error)
@@ -460,6 +483,9 @@ take_over(uds_writer *writer, uds_error *error)
 	    !has_geometry_of(&writer->store.control, &writer->index->geometry.parameters))
 		return uds_error_set(error, UDS_ERR_MISMATCH, 0, "files were replaced while in use");
 	writer->geometry = writer->index->geometry;
+	status = take_place_over(writer, error);
+	if (status != UDS_OK)
+		return status;
 	writer->store.volume.slots = writer->index->slots;
 	status = uds_volume_open(&writer->store.volume, UDS_FILE_WRITE, error);
 	if (status == UDS_NOT_FOUND)

@@ -36,6 +36,7 @@ struct uds_zone_worker
 	uint32_t parked;       /* requests, those that wait behind others included */
 	bool is_holding;       /* this worker owns the zone */
 	uint64_t epoch;        /* of the block that parked requests and the volume belong to */
+	uint64_t moves;        /* of the files when the volume was opened */
 	uint64_t paused_since; /* 0 while the zone is held */
 	uds_searcher searcher;
 	request_list reading; /* wait for a page, or for loads of sparse chapters */
@@ -673,16 +674,22 @@ restart_parked(uds_zone_worker *worker)
 	}
 }
 
+static void
+open_volume(uds_zone_worker *worker)
+{
+	worker->moves = uds_block_open_volume(worker->index,
+	                                      worker->port,
+	                                      &worker->searcher.volume,
+	                                      "zone",
+	                                      worker->number);
+}
+
 /* Get ready for the block as it is now, after it was laid out. */
 static void
 adopt_block(uds_zone_worker *worker, uint64_t epoch)
 {
 	restart_parked(worker);
-	uds_block_open_volume(worker->index,
-	                      worker->port,
-	                      &worker->searcher.volume,
-	                      "zone",
-	                      worker->number);
+	open_volume(worker);
 	memset(&worker->searcher.view, 0, sizeof(worker->searcher.view));
 	worker->epoch = epoch;
 }
@@ -714,6 +721,9 @@ uds_zone_turn(uds_zone_worker *worker)
 	}
 	worker->is_holding = true;
 	epoch = atomic_load_explicit(&index->epoch, memory_order_acquire);
+	if (epoch == worker->epoch &&
+	    atomic_load_explicit(&index->moves, memory_order_acquire) != worker->moves)
+		open_volume(worker);
 	if (epoch != worker->epoch)
 		adopt_block(worker, epoch);
 	else if (worker->paused_since != 0)

@@ -20,7 +20,7 @@
 
 /* Write a command if none is under way. */
 static bool
-udspg_command_write(udspg_command_kind kind, uint64 *number)
+udspg_command_write(udspg_command_kind kind, const char *argument, uint64 *number)
 {
 	udspg_command_cell *cell = &udspg_shared_header->command;
 	bool is_free;
@@ -30,6 +30,7 @@ udspg_command_write(udspg_command_kind kind, uint64 *number)
 	if (is_free)
 	{
 		cell->kind = kind;
+		strlcpy(cell->argument, argument, sizeof(cell->argument));
 		*number = ++cell->requested;
 		if (kind == UDSPG_COMMAND_SUSPEND || kind == UDSPG_COMMAND_HOLD)
 			pg_atomic_write_u32(&cell->interrupts, 1);
@@ -77,7 +78,7 @@ udspg_command_sleep(void)
 static bool
 udspg_command_is_interruptible(udspg_command_kind kind)
 {
-	return kind == UDSPG_COMMAND_CONVERT;
+	return kind == UDSPG_COMMAND_CONVERT || kind == UDSPG_COMMAND_MOVE;
 }
 
 /* Wait for the end of a command. */
@@ -101,6 +102,12 @@ udspg_command_wait(udspg_command_kind kind, uint64 number, uds_status *status, u
 void
 udspg_command_run(udspg_command_kind kind)
 {
+	udspg_command_run_with(kind, "");
+}
+
+void
+udspg_command_run_with(udspg_command_kind kind, const char *argument)
+{
 	uint64 number = 0;
 	uds_status status = UDS_OK;
 	uds_error error;
@@ -115,7 +122,7 @@ udspg_command_run(udspg_command_kind kind)
 
 	memset(&error, 0, sizeof(error));
 	ConditionVariablePrepareToSleep(&udspg_shared_header->command.ended);
-	while (!udspg_command_write(kind, &number))
+	while (!udspg_command_write(kind, argument, &number))
 		udspg_command_sleep();
 	udspg_command_wait(kind, number, &status, &error);
 	ConditionVariableCancelSleep();
@@ -148,6 +155,14 @@ udspg_command_peek(udspg_command_kind *kind, uint64 *number)
 	*number = cell->requested;
 	LWLockRelease(udspg_shared_header->lock);
 	return is_waiting;
+}
+
+void
+udspg_command_argument(char argument[MAXPGPATH])
+{
+	LWLockAcquire(udspg_shared_header->lock, LW_SHARED);
+	strlcpy(argument, udspg_shared_header->command.argument, MAXPGPATH);
+	LWLockRelease(udspg_shared_header->lock);
 }
 
 void

@@ -1,11 +1,14 @@
 /*
- * functions_admin.c: SQL functions that run the index: suspend, resume, rebuild, reduce, verify.
+ * functions_admin.c: SQL functions that run the index: suspend, resume, rebuild, reduce, convert, move,
+ * verify.
  */
 #include "postgres.h"
 
+#include "catalog/pg_authid.h"
 #include "fmgr.h"
 #include "funcapi.h"
 #include "miscadmin.h"
+#include "utils/acl.h"
 #include "utils/builtins.h"
 #include "utils/tuplestore.h"
 
@@ -14,6 +17,7 @@
 #include "report.h"
 #include "result_row.h"
 #include "session.h"
+#include "settings.h"
 #include "shared.h"
 
 /* Problems of one chapter that are shown. */
@@ -24,6 +28,7 @@ PG_FUNCTION_INFO_V1(udspg_resume);
 PG_FUNCTION_INFO_V1(udspg_rebuild);
 PG_FUNCTION_INFO_V1(udspg_reduce);
 PG_FUNCTION_INFO_V1(udspg_convert);
+PG_FUNCTION_INFO_V1(udspg_move);
 PG_FUNCTION_INFO_V1(udspg_verify);
 PG_FUNCTION_INFO_V1(udspg_chapters);
 PG_FUNCTION_INFO_V1(udspg_progress);
@@ -70,6 +75,48 @@ udspg_convert(PG_FUNCTION_ARGS)
 {
 	udspg_require_loaded();
 	udspg_command_run(UDSPG_COMMAND_CONVERT);
+	PG_RETURN_VOID();
+}
+
+/* ---- move --------------------------------------------------------------------------------------- */
+
+/* Tell what the next start of the server needs. */
+static void
+udspg_functions_admin_tell_setting(const char *directory)
+{
+	char setting[MAXPGPATH];
+
+	strlcpy(setting, udspg_directory, sizeof(setting));
+	canonicalize_path(setting);
+	if (strcmp(setting, directory) != 0)
+		ereport(WARNING,
+		        errmsg("the server was started with \"uds.directory\" = \"%s\"", udspg_directory),
+		        errhint("Set \"uds.directory\" to \"%s\" before its next start.", directory));
+}
+
+/* uds_move(directory text) returns void */
+Datum
+udspg_move(PG_FUNCTION_ARGS)
+{
+	char *directory = text_to_cstring(PG_GETARG_TEXT_PP(0));
+
+	udspg_require_loaded();
+	if (!has_privs_of_role(GetUserId(), ROLE_PG_WRITE_SERVER_FILES))
+		ereport(ERROR,
+		        errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
+		        errmsg("must be superuser or have privileges of the pg_write_server_files role to "
+		               "move files of the server"));
+	canonicalize_path(directory);
+	if (directory[0] == '\0')
+		ereport(ERROR,
+		        errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+		        errmsg("name of the directory is empty"));
+	if (strlen(directory) > UDS_DIRECTORY_NAME_MAX)
+		ereport(ERROR,
+		        errcode(ERRCODE_NAME_TOO_LONG),
+		        errmsg("name of the directory is longer than %d bytes", UDS_DIRECTORY_NAME_MAX));
+	udspg_command_run_with(UDSPG_COMMAND_MOVE, directory);
+	udspg_functions_admin_tell_setting(directory);
 	PG_RETURN_VOID();
 }
 
@@ -264,6 +311,7 @@ udspg_progress(PG_FUNCTION_ARGS)
 		[UDS_PHASE_LOADING] = { "loading the save", "bytes" },
 		[UDS_PHASE_REPLAYING] = { "replaying chapters", "chapters" },
 		[UDS_PHASE_SAVING] = { "saving the index", "bytes" },
+		[UDS_PHASE_MOVING] = { "moving files", "bytes" },
 		[UDS_PHASE_CONVERTING] = { "converting chapters", "chapters" },
 	};
 	ReturnSetInfo *result = (ReturnSetInfo *) fcinfo->resultinfo;

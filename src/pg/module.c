@@ -6,6 +6,7 @@
 #include "fmgr.h"
 #include "miscadmin.h"
 
+#include "directory.h"
 #include "settings.h"
 #include "shared.h"
 #include "worker.h"
@@ -22,6 +23,7 @@ _PG_init(void)
 		return;
 
 	udspg_settings_define();
+	udspg_directory_install();
 	udspg_shared_install();
 	if (IsPostmasterEnvironment && !IsBinaryUpgrade)
 		udspg_worker_register_all();

@@ -10,6 +10,7 @@
  */
 #include "postgres.h"
 
+#include <dirent.h>
 #include <fcntl.h>
 #include <sys/stat.h>
 #include <sys/uio.h>
@@ -29,6 +30,7 @@
 
 #include "../engine/crc32c.h"
 #include "compat.h"
+#include "directory.h"
 #include "port_pg.h"
 #include "settings.h"
 #include "shared.h"
@@ -43,7 +45,7 @@ struct uds_port_file
 {
 	bool is_open;
 	int fd;
-	char name[64];
+	char path[MAXPGPATH]; /* when it was opened */
 };
 
 static uds_port_file files[UDSPG_PORT_FILES_MAX];
@@ -273,10 +275,22 @@ static uds_status pg_attribute_printf(3, 4)
 	                     strerror(system_errno));
 }
 
-static bool
-udspg_port_path(const char *name, char path[MAXPGPATH])
+static void
+udspg_port_directory(const uds_port *port, char name[MAXPGPATH])
 {
-	return snprintf(path, MAXPGPATH, "%s/%s", udspg_directory, name) < MAXPGPATH;
+	if (port->directory != NULL)
+		strlcpy(name, port->directory, MAXPGPATH);
+	else
+		udspg_directory_get(name);
+}
+
+static bool
+udspg_port_path(const uds_port *port, const char *name, char path[MAXPGPATH])
+{
+	char directory[MAXPGPATH];
+
+	udspg_port_directory(port, directory);
+	return snprintf(path, MAXPGPATH, "%s/%s", directory, name) < MAXPGPATH;
 }
 
 /* open() that gives back a virtual descriptor's place when there are too many; -1 and errno. */
@@ -323,7 +337,7 @@ uds_port_file_open(uds_port *port, const char *name, uint32_t flags, uds_port_fi
 			place = &files[i];
 	if (place == NULL)
 		return udspg_port_fail(error, EMFILE, "could not open file \"%s\"", name);
-	if (!udspg_port_path(name, path))
+	if (!udspg_port_path(port, name, path))
 		return udspg_port_fail(error, ENAMETOOLONG, "could not open file \"%s\"", name);
 
 	place->fd = udspg_port_open_fd(path, open_flags);
@@ -333,7 +347,7 @@ uds_port_file_open(uds_port *port, const char *name, uint32_t flags, uds_port_fi
 			return UDS_NOT_FOUND;
 		return udspg_port_fail(error, errno, "could not open file \"%s\"", path);
 	}
-	strlcpy(place->name, name, sizeof(place->name));
+	strlcpy(place->path, path, sizeof(place->path));
 	place->is_open = true;
 	*file = place;
 	return UDS_OK;
@@ -363,9 +377,8 @@ uds_port_file_read(uds_port *port, uds_port_file *file, void *buffer, size_t byt
 		if (n < 0)
 			return udspg_port_fail(error,
 			                       errno,
-			                       "could not read file \"%s/%s\" at %llu",
-			                       udspg_directory,
-			                       file->name,
+			                       "could not read file \"%s\" at %llu",
+			                       file->path,
 			                       (unsigned long long) (offset + done));
 		if (n == 0)
 			break;
@@ -405,9 +418,8 @@ uds_port_file_write(uds_port *port, uds_port_file *file, const void *buffer, siz
 		if (n <= 0)
 			return udspg_port_fail(error,
 			                       errno != 0 ? errno : ENOSPC,
-			                       "could not write file \"%s/%s\" at %llu",
-			                       udspg_directory,
-			                       file->name,
+			                       "could not write file \"%s\" at %llu",
+			                       file->path,
 			                       (unsigned long long) (offset + done));
 		done += (size_t) n;
 	}
@@ -418,11 +430,7 @@ uds_status
 uds_port_file_sync(uds_port *port, uds_port_file *file, uds_error *error)
 {
 	if (pg_fdatasync(file->fd) != 0)
-		return udspg_port_fail(error,
-		                       errno,
-		                       "could not sync file \"%s/%s\"",
-		                       udspg_directory,
-		                       file->name);
+		return udspg_port_fail(error, errno, "could not sync file \"%s\"", file->path);
 	return UDS_OK;
 }
 
@@ -432,11 +440,7 @@ uds_port_file_size(uds_port *port, uds_port_file *file, uint64_t *bytes, uds_err
 	struct stat status;
 
 	if (fstat(file->fd, &status) != 0)
-		return udspg_port_fail(error,
-		                       errno,
-		                       "could not read the size of file \"%s/%s\"",
-		                       udspg_directory,
-		                       file->name);
+		return udspg_port_fail(error, errno, "could not read the size of file \"%s\"", file->path);
 	*bytes = (uint64) status.st_size;
 	return UDS_OK;
 }
@@ -450,11 +454,7 @@ uds_port_file_truncate(uds_port *port, uds_port_file *file, uint64_t bytes, uds_
 		result = ftruncate(file->fd, (off_t) bytes);
 	while (result != 0 && errno == EINTR);
 	if (result != 0)
-		return udspg_port_fail(error,
-		                       errno,
-		                       "could not truncate file \"%s/%s\"",
-		                       udspg_directory,
-		                       file->name);
+		return udspg_port_fail(error, errno, "could not truncate file \"%s\"", file->path);
 	return UDS_OK;
 }
 
@@ -473,9 +473,8 @@ uds_port_file_punch(uds_port *port, uds_port_file *file, uint64_t offset, uint64
 	if (result != 0)
 		return udspg_port_fail(error,
 		                       errno,
-		                       "could not give back space of file \"%s/%s\"",
-		                       udspg_directory,
-		                       file->name);
+		                       "could not give back space of file \"%s\"",
+		                       file->path);
 	return UDS_OK;
 }
 
@@ -498,17 +497,12 @@ uds_port_file_lock(uds_port *port, uds_port_file *file, uds_error *error)
 		(void) uds_error_set(error,
 		                     UDS_ERR_IN_USE,
 		                     errno,
-		                     "file \"%s/%s\" is locked by another process",
-		                     udspg_directory,
-		                     file->name);
+		                     "file \"%s\" is locked by another process",
+		                     file->path);
 		uds_error_hint(error, "Is another server running with the same \"uds.directory\"?");
 		return UDS_ERR_IN_USE;
 	}
-	return udspg_port_fail(error,
-	                       errno,
-	                       "could not lock file \"%s/%s\"",
-	                       udspg_directory,
-	                       file->name);
+	return udspg_port_fail(error, errno, "could not lock file \"%s\"", file->path);
 }
 
 /* Make the entries of a directory durable. */
@@ -535,7 +529,7 @@ uds_port_file_rename(uds_port *port, const char *from, const char *to, uds_error
 	char from_path[MAXPGPATH];
 	char to_path[MAXPGPATH];
 
-	if (!udspg_port_path(from, from_path) || !udspg_port_path(to, to_path))
+	if (!udspg_port_path(port, from, from_path) || !udspg_port_path(port, to, to_path))
 		return udspg_port_fail(error, ENAMETOOLONG, "could not rename file \"%s\"", from);
 	if (rename(from_path, to_path) != 0)
 		return udspg_port_fail(error,
@@ -543,7 +537,7 @@ uds_port_file_rename(uds_port *port, const char *from, const char *to, uds_error
 		                       "could not rename file \"%s\" to \"%s\"",
 		                       from_path,
 		                       to_path);
-	return udspg_port_sync_directory(udspg_directory, error);
+	return uds_port_directory_sync(port, error);
 }
 
 uds_status
@@ -551,7 +545,7 @@ uds_port_file_remove(uds_port *port, const char *name, uds_error *error)
 {
 	char path[MAXPGPATH];
 
-	if (!udspg_port_path(name, path))
+	if (!udspg_port_path(port, name, path))
 		return udspg_port_fail(error, ENAMETOOLONG, "could not remove file \"%s\"", name);
 	if (unlink(path) != 0)
 	{
@@ -559,7 +553,7 @@ uds_port_file_remove(uds_port *port, const char *name, uds_error *error)
 			return UDS_OK;
 		return udspg_port_fail(error, errno, "could not remove file \"%s\"", path);
 	}
-	return udspg_port_sync_directory(udspg_directory, error);
+	return uds_port_directory_sync(port, error);
 }
 
 uds_status
@@ -568,7 +562,7 @@ uds_port_file_exists(uds_port *port, const char *name, uds_error *error)
 	char path[MAXPGPATH];
 	struct stat status;
 
-	if (!udspg_port_path(name, path))
+	if (!udspg_port_path(port, name, path))
 		return udspg_port_fail(error, ENAMETOOLONG, "could not look up file \"%s\"", name);
 	if (stat(path, &status) == 0)
 		return UDS_OK;
@@ -580,23 +574,135 @@ uds_port_file_exists(uds_port *port, const char *name, uds_error *error)
 uds_status
 uds_port_directory_create(uds_port *port, uds_error *error)
 {
-	char parent[MAXPGPATH];
+	char directory[MAXPGPATH];
 
-	if (mkdir(udspg_directory, UDSPG_PORT_DIR_MODE) != 0)
+	udspg_port_directory(port, directory);
+	if (mkdir(directory, UDSPG_PORT_DIR_MODE) != 0)
 	{
 		if (errno == EEXIST)
 			return UDS_OK;
-		return udspg_port_fail(error, errno, "could not create directory \"%s\"", udspg_directory);
+		return udspg_port_fail(error, errno, "could not create directory \"%s\"", directory);
 	}
-	strlcpy(parent, udspg_directory, sizeof(parent));
-	get_parent_directory(parent);
-	return udspg_port_sync_directory(parent[0] != '\0' ? parent : ".", error);
+	get_parent_directory(directory);
+	return udspg_port_sync_directory(directory[0] != '\0' ? directory : ".", error);
 }
 
 uds_status
 uds_port_directory_sync(uds_port *port, uds_error *error)
 {
-	return udspg_port_sync_directory(udspg_directory, error);
+	char directory[MAXPGPATH];
+
+	udspg_port_directory(port, directory);
+	return udspg_port_sync_directory(directory, error);
+}
+
+/* ---- another directory ------------------------------------------------------------------------ */
+
+/* The one that is open in this process. */
+static uds_port other_port;
+static char other_directory[MAXPGPATH];
+
+uds_status
+uds_port_directory_open(uds_port *port, const char *name, uds_port **other, uds_error *error)
+{
+	Assert(other_port.directory == NULL);
+	if (strlen(name) >= sizeof(other_directory))
+		return uds_error_set(error, UDS_ERR_ARGUMENT, 0, "name of the directory is too long");
+	strlcpy(other_directory, name, sizeof(other_directory));
+	canonicalize_path(other_directory);
+	other_port = *port;
+	other_port.directory = other_directory;
+	*other = &other_port;
+	return UDS_OK;
+}
+
+void
+uds_port_directory_close(uds_port *other)
+{
+	other->directory = NULL;
+}
+
+void
+uds_port_directory_name(uds_port *port, char *name, size_t bytes)
+{
+	char directory[MAXPGPATH];
+
+	udspg_port_directory(port, directory);
+	strlcpy(name, directory, bytes);
+}
+
+/* Is there anything but "but" in a directory?  -1 and errno when it cannot be read. */
+static int
+udspg_port_count_others(int fd, const char *but)
+{
+	DIR *stream = fdopendir(fd);
+	struct dirent *entry;
+	int others = 0;
+	int failed;
+
+	if (stream == NULL)
+	{
+		failed = errno;
+		(void) close(fd);
+		errno = failed;
+		return -1;
+	}
+	errno = 0;
+	while ((entry = readdir(stream)) != NULL)
+	{
+		if (strcmp(entry->d_name, ".") != 0 && strcmp(entry->d_name, "..") != 0 &&
+		    (but == NULL || strcmp(entry->d_name, but) != 0))
+			others++;
+	}
+	failed = errno;
+	(void) closedir(stream);
+	errno = failed;
+	return failed != 0 ? -1 : others;
+}
+
+uds_status
+uds_port_directory_is_empty(uds_port *port, const char *but, uds_error *error)
+{
+	char directory[MAXPGPATH];
+	int others;
+	int fd;
+
+	udspg_port_directory(port, directory);
+	fd = udspg_port_open_fd(directory, O_RDONLY | O_DIRECTORY);
+	if (fd < 0 && errno == ENOENT)
+		return UDS_NOT_FOUND;
+	if (fd < 0)
+		return udspg_port_fail(error, errno, "could not open directory \"%s\"", directory);
+	others = udspg_port_count_others(fd, but);
+	ReleaseExternalFD();
+	if (others < 0)
+		return udspg_port_fail(error, errno, "could not read directory \"%s\"", directory);
+	if (others > 0)
+		return uds_error_set(error,
+		                     UDS_ERR_IO,
+		                     ENOTEMPTY,
+		                     "directory \"%s\" is not empty",
+		                     directory);
+	return UDS_OK;
+}
+
+void
+uds_port_directory_remove(uds_port *port)
+{
+	char directory[MAXPGPATH];
+
+	udspg_port_directory(port, directory);
+	(void) rmdir(directory);
+}
+
+void
+uds_port_directory_exchange(uds_port *port, uds_port *other)
+{
+	char former[MAXPGPATH];
+
+	udspg_directory_get(former);
+	udspg_directory_set(other->directory);
+	strlcpy(other_directory, former, sizeof(other_directory));
 }
 
 /* ---- identity and time of the host ------------------------------------------------------------ */

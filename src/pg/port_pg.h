@@ -12,9 +12,10 @@
 struct uds_port
 {
 	uds_worker_id worker;
-	bool has_deadline;   /* it stops at the deadline, and not when it is asked to */
-	bool obeys_commands; /* it also stops for a command that interrupts */
-	uint64 command;      /* it also stops when this command is cancelled; 0: runs none */
+	bool has_deadline;     /* it stops at the deadline, and not when it is asked to */
+	bool obeys_commands;   /* it also stops for a command that interrupts */
+	uint64 command;        /* it also stops when this command is cancelled; 0: runs none */
+	const char *directory; /* NULL: where the files of the index are */
 	uint64 deadline_ns;
 };
 

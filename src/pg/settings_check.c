@@ -17,6 +17,7 @@
 #include "postmaster/bgworker_internals.h"
 #include "utils/builtins.h"
 
+#include "directory.h"
 #include "result_row.h"
 #include "session.h"
 #include "settings.h"
@@ -91,10 +92,13 @@ used_disk(const char *directory)
 static void
 find_room(server_room *room)
 {
+	char directory[MAXPGPATH];
+
+	udspg_directory_get(directory);
 	room->memory = (uint64) sysconf(_SC_PHYS_PAGES) * (uint64) sysconf(_SC_PAGESIZE);
 	room->memory_limit = room->memory / 100 * UDSPG_MEMORY_PERCENT_MAX;
-	room->disk_used = used_disk(udspg_directory);
-	room->disk = free_disk(udspg_directory);
+	room->disk_used = used_disk(directory);
+	room->disk = free_disk(directory);
 	if (room->disk != 0)
 		room->disk += room->disk_used;
 }

@@ -53,6 +53,7 @@ typedef struct udspg_command_cell
 	uint64 requested; /* number of the latest command */
 	uint64 finished;  /* number of the latest command that has ended */
 	udspg_command_kind kind;
+	char argument[MAXPGPATH]; /* of the latest command; empty: none */
 	struct
 	{
 		uds_status status;

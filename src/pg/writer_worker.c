@@ -168,6 +168,7 @@ udspg_writer_worker_run_command(void)
 {
 	udspg_command_kind kind;
 	uint64 number;
+	char argument[MAXPGPATH];
 	uds_error error;
 	uds_status status = UDS_ERR_INTERNAL;
 
@@ -204,6 +205,11 @@ udspg_writer_worker_run_command(void)
 		case UDSPG_COMMAND_REDUCE:
 			udspg_worker_report_activity("reducing the index");
 			status = uds_writer_reduce(writer.writer, &error);
+			break;
+		case UDSPG_COMMAND_MOVE:
+			udspg_worker_report_activity("moving the files");
+			udspg_command_argument(argument);
+			status = uds_writer_move(writer.writer, argument, &error);
 			break;
 		case UDSPG_COMMAND_CONVERT:
 			udspg_worker_report_activity("converting the files");

@@ -48,6 +48,23 @@ host_note_durable(host *host)
 		host->reference->durable_below = written;
 }
 
+bool
+host_read_control(const host *host, uint32_t place, uds_control *control)
+{
+	char name[SIM_FILE_NAME_BYTES];
+	sim_inode *inode;
+	uint32_t crc;
+
+	snprintf(name, sizeof(name), "%u/%s", place, UDS_CONTROL_FILE);
+	inode = sim_disk_find(host->sim->disk, name);
+	if (inode == NULL || sim_inode_read(inode, control, sizeof(*control), 0) != sizeof(*control))
+		return false;
+	crc = control->crc;
+	control->crc = 0;
+	control->crc = uds_port_crc32c(0, control, sizeof(*control));
+	return control->crc == crc;
+}
+
 /* ---- stop --------------------------------------------------------------------------------------- */
 
 static void
@@ -155,10 +172,14 @@ command_writer(host *host, host_command command)
 static void
 command_at_random(host *host)
 {
-	switch (uds_random_below(host->random, 8))
+	switch (uds_random_below(host->random, 9))
 	{
 		case 0:
 			command_writer(host, HOST_REBUILD);
+			break;
+		case 7:
+		case 8:
+			command_writer(host, HOST_MOVE);
 			break;
 		case 1:
 			command_writer(host, HOST_SUSPEND);
@@ -330,6 +351,16 @@ begin_client(host *host, uint32_t number, bool is_checker)
 	sim_spawn(host->sim, name, HOST_CLIENT + number, host_client_main, client);
 }
 
+/* What the server is told of its files, be it right or not. */
+static void
+choose_place(host *host)
+{
+	uint32_t place = uds_random_one_in(host->random, 2) ? host->from : host->to;
+	uds_control control;
+
+	host->sim->place = host_read_control(host, place, &control) ? place : host->from;
+}
+
 /* Memory and state of a new life. */
 static void
 prepare(host *host)
@@ -363,6 +394,7 @@ prepare(host *host)
 	host->sim->describe = host_describe;
 	host->sim->context = host;
 	memset(&host->sim->faults, 0, sizeof(host->sim->faults));
+	choose_place(host);
 }
 
 void

@@ -109,7 +109,8 @@ typedef enum host_command
 	HOST_SUSPEND, /* and resume after some time */
 	HOST_SUSPEND_SAVED,
 	HOST_REDUCE, /* when suspended */
-	HOST_RESUME
+	HOST_RESUME,
+	HOST_MOVE
 } host_command;
 
 /* What a life of the server is like. */
@@ -145,6 +146,7 @@ typedef struct host_totals
 		found_beside; /* of these, by the volume index, and by the sparse cache */
 	uint64_t triaged, loads, failed_loads, dropped_loads;
 	uint64_t recoveries, checkpoints, resets, rebuilds, suspensions, reductions, early_stops;
+	uint64_t moves, refused_places;
 	uint64_t verified; /* chapters */
 	uint64_t restarts, reader_restarts, reads;
 	uint64_t deaths, lost_requests;
@@ -197,6 +199,10 @@ struct host
 	size_t allocation_count;
 	size_t allocation_capacity;
 
+	/* For the whole run: directories of the last move, done or not; the files are in one of them. */
+	uint32_t from, to;
+	uint32_t places; /* directories but the first */
+
 	uint64_t next_version;   /* for the whole run */
 	uint64_t *last_answered; /* of each name: version of the last request that was answered */
 	uint32_t shown_name;     /* print the answers for it */
@@ -225,6 +231,9 @@ bool host_is_excused(const host *host, uds_status status, uint64_t injected_befo
 
 /* Chapters that the engine has published are durable. */
 void host_note_durable(host *host);
+
+/* Control file in a directory, as it is seen; false: there is none, or it is damaged. */
+bool host_read_control(const host *host, uint32_t place, uds_control *control);
 
 /* Number of the open chapter of a zone. */
 uint64_t host_zone_newest(const host_zone *zone);

@@ -3,6 +3,10 @@
  */
 #include "host.h"
 
+#include <stdio.h>
+
+#define MOVES_MAX 16 /* of a run */
+
 bool
 host_is_excused(const host *host, uds_status status, uint64_t injected_before)
 {
@@ -36,6 +40,44 @@ run_checkpoint(host *host)
 	host->retry_at = host->sim->time_ns + uds_random_below(host->random, 1000000000);
 }
 
+/*
+ * Move the files.  The former place and what is left of one that was not reached stay, so that the
+ * server may be told of them when it starts.
+ */
+static void
+run_move(host *host)
+{
+	uint64_t injected = host->sim->injected;
+	uds_control before = { 0 };
+	uds_control after = { 0 };
+	char name[16];
+	uds_error error;
+	uds_status status;
+
+	if (host->places == MOVES_MAX)
+		return;
+	(void) host_read_control(host, host->sim->place, &before);
+	host->from = host->sim->place;
+	host->to = ++host->places;
+	snprintf(name, sizeof(name), "%u", host->to);
+	status = uds_writer_move(host->writer, name, &error);
+	if (host_state(host) == UDS_STATE_READ_ONLY)
+		host->read_only_marks++;
+	if (status == UDS_OK)
+	{
+		host->totals.moves++;
+		host_note_durable(host);
+		if (host_read_control(host, host->sim->place, &after) &&
+		    after.save_number > before.save_number)
+			reference_saved(host->reference, host->save_sequence);
+		sim_progress(host->sim);
+	}
+	else if (!host_is_excused(host, status, injected) &&
+	         !(status == UDS_ERR_STATE && host_state(host) == UDS_STATE_SUSPENDED))
+		sim_fail(host->sim, "move returns %d: %s", status, error.message);
+	host->retry_at = host->sim->time_ns + uds_random_below(host->random, 1000000000);
+}
+
 static void
 run_reset(host *host)
 {
@@ -43,6 +85,8 @@ run_reset(host *host)
 	uds_error error;
 	uds_status status;
 
+	/* What is in another directory belongs to an index that is no more. */
+	host->from = host->to = host->sim->place;
 	host->is_resetting = true;
 	host->reset_sequence = 0;
 	status = uds_writer_reset(host->writer, &error);
@@ -134,7 +178,8 @@ run_resume(host *host)
 	host->is_rebuilding = false;
 	if (status == UDS_OK)
 		sim_progress(host->sim);
-	else if (!host_is_excused(host, status, injected))
+	else if (!host_is_excused(host, status, injected) &&
+	         !(status == UDS_ERR_MISMATCH && host->from != host->to))
 		sim_fail(host->sim, "resume returns %d: %s", status, error.message);
 	if (host_state(host) == UDS_STATE_READ_ONLY)
 		host->read_only_marks++;
@@ -167,6 +212,9 @@ host_command_run(host *host, host_command command)
 			break;
 		case HOST_RESUME:
 			run_resume(host);
+			break;
+		case HOST_MOVE:
+			run_move(host);
 			break;
 	}
 }

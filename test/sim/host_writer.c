@@ -115,6 +115,46 @@ may_close(const host *host)
 	       (uds_state_executes(host_state(host)) || host_state(host) == UDS_STATE_SUSPENDED);
 }
 
+/* The server was told of the wrong directory: tell it of the other one. */
+static uds_status
+open_elsewhere(host *host, uds_error *error)
+{
+	host->sim->place = host->sim->place == host->from ? host->to : host->from;
+	host->totals.refused_places++;
+	uds_writer_detach(host->writer);
+	return uds_writer_open(host->writer_memory,
+	                       host->index,
+	                       &host->writer_port,
+	                       &host->config,
+	                       &host->writer,
+	                       error);
+}
+
+/* The files are in one directory: would the other one open, too? */
+static void
+check_other_place(host *host)
+{
+	uint32_t place = host->sim->place == host->from ? host->to : host->from;
+	uds_control here;
+	uds_control other;
+
+	if (host->from == host->to || !host_read_control(host, place, &other) ||
+	    !host_read_control(host, host->sim->place, &here) || here.nonce != other.nonce)
+		return;
+	/* Control here may say "moved" as long as it cannot be written. */
+	if ((here.state == UDS_CONTROL_MOVED && other.state != UDS_CONTROL_ARRIVING) ||
+	    here.state == UDS_CONTROL_ARRIVING ||
+	    (other.state != UDS_CONTROL_ARRIVING && other.state != UDS_CONTROL_MOVED &&
+	     other.elsewhere[0] == '\0'))
+		sim_fail(host->sim,
+		         "control %u has state %u and the name \"%s\" beside state %u in %u",
+		         place,
+		         other.state,
+		         other.elsewhere,
+		         here.state,
+		         host->sim->place);
+}
+
 /*
  * Open the index.  A recovery that was to stop may be suspended instead, and what is offline may be
  * opened again by the same writer.
@@ -143,6 +183,10 @@ open_index(host *host)
 		sim_sleep(sim, uds_random_below(host->random, 20000000));
 		status = uds_writer_resume(host->writer, &error);
 	}
+	if (status == UDS_ERR_MISMATCH && host->from != host->to)
+		status = open_elsewhere(host, &error);
+	if (status == UDS_OK && host_state(host) != UDS_STATE_SUSPENDED)
+		check_other_place(host);
 	if (status != UDS_OK && !host_is_excused(host, status, injected))
 		sim_fail(sim, "open returns %d: %s (%s)", status, error.message, error.detail);
 	return status;

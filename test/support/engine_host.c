@@ -216,6 +216,17 @@ engine_reduce(engine *engine)
 }
 
 uds_status
+engine_move(engine *engine, const char *directory)
+{
+	uds_status status;
+
+	detach_zones(engine);
+	status = uds_writer_move(engine->writer, directory, &engine->error);
+	attach_zones(engine);
+	return status;
+}
+
+uds_status
 engine_convert(engine *engine)
 {
 	void *scratch = malloc(UDS_CONVERT_BYTES);

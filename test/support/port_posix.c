@@ -23,6 +23,7 @@ struct uds_port_file
 {
 	int descriptor;
 	char name[64];
+	char directory[POSIX_NAME_BYTES];
 };
 
 void
@@ -30,6 +31,7 @@ posix_host_init(posix_host *host, const char *directory)
 {
 	memset(host, 0, sizeof(*host));
 	snprintf(host->directory, sizeof(host->directory), "%s", directory);
+	pthread_mutex_init(&host->mutex, NULL);
 	for (int i = 0; i < POSIX_WORKERS_MAX; i++)
 	{
 		pthread_condattr_t attributes;
@@ -48,6 +50,7 @@ posix_host_init(posix_host *host, const char *directory)
 void
 posix_host_destroy(posix_host *host)
 {
+	pthread_mutex_destroy(&host->mutex);
 	for (int i = 0; i < POSIX_WORKERS_MAX; i++)
 	{
 		pthread_cond_destroy(&host->workers[i].condition);
@@ -210,10 +213,30 @@ uds_port_mutex_unlock(uds_port_mutex *mutex)
 
 /* ---- files ------------------------------------------------------------------------------------ */
 
+void
+posix_host_directory(posix_host *host, char name[POSIX_NAME_BYTES])
+{
+	pthread_mutex_lock(&host->mutex);
+	strcpy(name, host->moved[0] != '\0' ? host->moved : host->directory);
+	pthread_mutex_unlock(&host->mutex);
+}
+
+static void
+directory_of(uds_port *port, char name[POSIX_NAME_BYTES])
+{
+	if (port->directory != NULL)
+		strcpy(name, port->directory);
+	else
+		posix_host_directory(port->host, name);
+}
+
 static void
 path_of(uds_port *port, const char *name, char *path, size_t bytes)
 {
-	snprintf(path, bytes, "%s/%s", port->host->directory, name);
+	char directory[POSIX_NAME_BYTES];
+
+	directory_of(port, directory);
+	snprintf(path, bytes, "%s/%s", directory, name);
 }
 
 static uds_status
@@ -232,11 +255,46 @@ io_error(uds_error *error, int number, const char *operation, const char *name)
 
 /* Ask the test's fault hook; 0 when the operation may go on. */
 static int
-fault_of(uds_port *port, const char *operation, const char *name)
+ask_for_fault(uds_port *port, const char *operation, const char *name, bool is_there)
 {
+	char there[80];
+
 	if (port->host->fault == NULL)
 		return 0;
-	return port->host->fault(port->host->fault_context, operation, name);
+	snprintf(there, sizeof(there), "there/%s", name);
+	return port->host->fault(port->host->fault_context, operation, is_there ? there : name);
+}
+
+static bool
+is_there(uds_port *port)
+{
+	char directory[POSIX_NAME_BYTES];
+
+	directory_of(port, directory);
+	return strcmp(directory, port->host->directory) != 0;
+}
+
+static int
+fault_of(uds_port *port, const char *operation, const char *name)
+{
+	return ask_for_fault(port, operation, name, is_there(port));
+}
+
+/* The same for what a test is asked only in the other directory. */
+static int
+fault_there(uds_port *port, const char *operation, const char *name)
+{
+	return is_there(port) ? fault_of(port, operation, name) : 0;
+}
+
+/* The same for an open file. */
+static int
+fault_of_file(uds_port *port, const char *operation, const uds_port_file *file)
+{
+	return ask_for_fault(port,
+	                     operation,
+	                     file->name,
+	                     strcmp(file->directory, port->host->directory) != 0);
 }
 
 uds_status
@@ -246,11 +304,14 @@ uds_port_file_open(uds_port *port, const char *name, uint32_t flags, uds_port_fi
 	char path[640];
 	int mode = (flags & UDS_FILE_WRITE) != 0 ? O_RDWR : O_RDONLY;
 	int descriptor;
+	int fault = fault_there(port, "open", name);
 
 	if ((flags & UDS_FILE_CREATE) != 0)
 		mode |= O_CREAT;
 	if ((flags & UDS_FILE_TRUNC) != 0)
 		mode |= O_TRUNC;
+	if (fault != 0)
+		return io_error(error, fault, "open", name);
 	path_of(port, name, path, sizeof(path));
 	descriptor = open(path, mode | O_CLOEXEC, 0600);
 	if (descriptor < 0 && errno == ENOENT && (flags & UDS_FILE_CREATE) == 0)
@@ -260,6 +321,7 @@ uds_port_file_open(uds_port *port, const char *name, uint32_t flags, uds_port_fi
 	*file = malloc(sizeof(**file));
 	(*file)->descriptor = descriptor;
 	snprintf((*file)->name, sizeof((*file)->name), "%s", name);
+	directory_of(port, (*file)->directory);
 	return UDS_OK;
 }
 
@@ -276,7 +338,7 @@ uds_port_file_read(uds_port *port, uds_port_file *file, void *buffer, size_t byt
                    size_t *read, uds_error *error)
 {
 	size_t done = 0;
-	int fault = fault_of(port, "read", file->name);
+	int fault = fault_of_file(port, "read", file);
 
 	if (read != NULL)
 		*read = 0;
@@ -319,7 +381,7 @@ uds_port_file_write(uds_port *port, uds_port_file *file, const void *buffer, siz
                     uint64_t offset, uds_error *error)
 {
 	size_t done = 0;
-	int fault = fault_of(port, "write", file->name);
+	int fault = fault_of_file(port, "write", file);
 
 	if (fault != 0)
 		return io_error(error, fault, "write", file->name);
@@ -342,7 +404,7 @@ uds_port_file_write(uds_port *port, uds_port_file *file, const void *buffer, siz
 uds_status
 uds_port_file_sync(uds_port *port, uds_port_file *file, uds_error *error)
 {
-	int fault = fault_of(port, "sync", file->name);
+	int fault = fault_of_file(port, "sync", file);
 
 	if (fault != 0)
 		return io_error(error, fault, "sync", file->name);
@@ -366,7 +428,7 @@ uds_port_file_size(uds_port *port, uds_port_file *file, uint64_t *bytes, uds_err
 uds_status
 uds_port_file_truncate(uds_port *port, uds_port_file *file, uint64_t bytes, uds_error *error)
 {
-	int fault = fault_of(port, "truncate", file->name);
+	int fault = fault_of_file(port, "truncate", file);
 
 	if (fault != 0)
 		return io_error(error, fault, "truncate", file->name);
@@ -403,7 +465,10 @@ uds_port_file_lock(uds_port *port, uds_port_file *file, uds_error *error)
 {
 	struct flock lock = { .l_type = F_WRLCK, .l_whence = SEEK_SET };
 
-	(void) port;
+	int fault = fault_there(port, "lock", file->name);
+
+	if (fault != 0)
+		return io_error(error, fault, "lock", file->name);
 	if (fcntl(file->descriptor, F_OFD_SETLK, &lock) == 0)
 		return UDS_OK;
 	if (errno == EAGAIN || errno == EACCES)
@@ -418,13 +483,19 @@ uds_port_file_lock(uds_port *port, uds_port_file *file, uds_error *error)
 static uds_status
 sync_directory(uds_port *port, uds_error *error)
 {
-	int descriptor = open(port->host->directory, O_RDONLY | O_DIRECTORY);
+	char directory[POSIX_NAME_BYTES];
+	int fault = fault_of(port, "sync directory", "");
+	int descriptor;
 	uds_status status = UDS_OK;
 
+	directory_of(port, directory);
+	if (fault != 0)
+		return io_error(error, fault, "sync", directory);
+	descriptor = open(directory, O_RDONLY | O_DIRECTORY);
 	if (descriptor < 0)
-		return io_error(error, errno, "open", port->host->directory);
+		return io_error(error, errno, "open", directory);
 	if (fsync(descriptor) != 0)
-		status = io_error(error, errno, "sync", port->host->directory);
+		status = io_error(error, errno, "sync", directory);
 	close(descriptor);
 	return status;
 }
@@ -459,7 +530,10 @@ uds_status
 uds_port_file_remove(uds_port *port, const char *name, uds_error *error)
 {
 	char path[640];
+	int fault = fault_of(port, "remove", name);
 
+	if (fault != 0)
+		return io_error(error, fault, "remove", name);
 	path_of(port, name, path, sizeof(path));
 	if (unlink(path) != 0)
 		return errno == ENOENT ? UDS_OK : io_error(error, errno, "remove", name);
@@ -480,9 +554,97 @@ uds_port_file_exists(uds_port *port, const char *name, uds_error *error)
 uds_status
 uds_port_directory_create(uds_port *port, uds_error *error)
 {
-	if (mkdir(port->host->directory, 0700) == 0 || errno == EEXIST)
+	char directory[POSIX_NAME_BYTES];
+	int fault = fault_there(port, "create directory", "");
+
+	directory_of(port, directory);
+	if (fault == 0 && (mkdir(directory, 0700) == 0 || errno == EEXIST))
 		return UDS_OK;
-	return io_error(error, errno, "create directory", port->host->directory);
+	return io_error(error, fault != 0 ? fault : errno, "create directory", directory);
+}
+
+/* ---- another directory ------------------------------------------------------------------------ */
+
+uds_status
+uds_port_directory_open(uds_port *port, const char *name, uds_port **other, uds_error *error)
+{
+	posix_host *host = port->host;
+
+	if (strlen(name) >= POSIX_NAME_BYTES)
+		return uds_error_set(error, UDS_ERR_ARGUMENT, 0, "name of the directory is too long");
+	if (host->has_other)
+		abort();
+	host->has_other = true;
+	host->other = *port;
+	host->other.directory = host->other_directory;
+	strcpy(host->other_directory, name);
+	*other = &host->other;
+	return UDS_OK;
+}
+
+void
+uds_port_directory_close(uds_port *other)
+{
+	other->host->has_other = false;
+}
+
+void
+uds_port_directory_name(uds_port *port, char *name, size_t bytes)
+{
+	char directory[POSIX_NAME_BYTES];
+
+	directory_of(port, directory);
+	snprintf(name, bytes, "%s", directory);
+}
+
+uds_status
+uds_port_directory_is_empty(uds_port *port, const char *but, uds_error *error)
+{
+	char directory[POSIX_NAME_BYTES];
+	int fault = fault_there(port, "list", "");
+	struct dirent *entry;
+	bool is_empty = true;
+	DIR *dir;
+
+	directory_of(port, directory);
+	if (fault != 0)
+		return io_error(error, fault, "list", directory);
+	dir = opendir(directory);
+	if (dir == NULL && errno == ENOENT)
+		return UDS_NOT_FOUND;
+	if (dir == NULL)
+		return io_error(error, errno, "list", directory);
+	while ((entry = readdir(dir)) != NULL)
+	{
+		if (strcmp(entry->d_name, ".") != 0 && strcmp(entry->d_name, "..") != 0 &&
+		    (but == NULL || strcmp(entry->d_name, but) != 0))
+			is_empty = false;
+	}
+	closedir(dir);
+	return is_empty ? UDS_OK : io_error(error, ENOTEMPTY, "use directory", directory);
+}
+
+void
+uds_port_directory_remove(uds_port *port)
+{
+	char directory[POSIX_NAME_BYTES];
+
+	directory_of(port, directory);
+	(void) rmdir(directory);
+}
+
+void
+uds_port_directory_exchange(uds_port *port, uds_port *other)
+{
+	posix_host *host = port->host;
+	char former[POSIX_NAME_BYTES];
+
+	posix_host_directory(host, former);
+	pthread_mutex_lock(&host->mutex);
+	strcpy(host->moved, host->other_directory);
+	pthread_mutex_unlock(&host->mutex);
+	strcpy(host->other_directory, former);
+	(void) other;
 }
 
 /* ---- identity and time ------------------------------------------------------------------------ */

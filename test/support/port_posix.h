@@ -30,9 +30,26 @@ typedef enum posix_memory
 	POSIX_MEMORY_SYSTEM /* what is really there, if the file system can tell */
 } posix_memory;
 
-typedef struct posix_host
+typedef struct posix_host posix_host;
+
+/* directory is NULL: that of the host. */
+struct uds_port
 {
-	char directory[512];
+	posix_host *host;
+	uds_worker_id worker;
+	const char *directory;
+};
+
+#define POSIX_NAME_BYTES 512
+
+struct posix_host
+{
+	char directory[POSIX_NAME_BYTES];
+	pthread_mutex_t mutex;        /* for the next one */
+	char moved[POSIX_NAME_BYTES]; /* where the files are instead; empty: they were not moved */
+	uds_port other;               /* of uds_port_directory_open */
+	char other_directory[POSIX_NAME_BYTES];
+	bool has_other;
 	posix_worker workers[POSIX_WORKERS_MAX];
 	_Atomic uint64_t history; /* position of the stamps: grows with every stamp taken */
 	uint64_t timeline;
@@ -44,16 +61,14 @@ typedef struct posix_host
 	bool is_quiet; /* no log lines */
 	posix_memory memory;
 	_Atomic uint32_t warnings;
-	/* Called before each read, write, sync (of a file, or of the "directory"), rename, truncate and
-	 * punch; a non-zero errno makes it fail. */
+	/*
+	 * Called before each read, write, sync (of a file, or of the "directory" by itself), rename, remove,
+	 * truncate, punch and, whatever it is for, "sync directory"; a non-zero errno makes it fail.
+	 * Names of files in another directory than that above begin with "there/"; there, it is also
+	 * called before each open, lock, list and "create directory".
+	 */
 	int (*fault)(void *context, const char *operation, const char *name);
 	void *fault_context;
-} posix_host;
-
-struct uds_port
-{
-	posix_host *host;
-	uds_worker_id worker;
 };
 
 /* Set up a host in a directory that exists or can be created. */
@@ -64,6 +79,8 @@ uds_port posix_port(posix_host *host, uds_worker_id worker);
 /* Set the stop flag of a worker and wake it. */
 void posix_host_stop(posix_host *host, uds_worker_id worker);
 void posix_host_clear_stop(posix_host *host, uds_worker_id worker);
+/* Where the files are now: of the host, until it moves them again. */
+void posix_host_directory(posix_host *host, char name[POSIX_NAME_BYTES]);
 /* Remove the directory of the index with everything in it. */
 void posix_remove_directory(const char *directory);
 

@@ -205,15 +205,46 @@ is_full_for(const sim *sim, const sim_inode *inode, uint64_t end)
 	return true;
 }
 
+static uint32_t
+place_of(const uds_port *port)
+{
+	return port->place != 0 ? port->place - 1 : port->sim->place;
+}
+
+/* Name of the directory, with its slash. */
+static void
+set_directory(const uds_port *port, char directory[SIM_FILE_NAME_BYTES])
+{
+	snprintf(directory, SIM_FILE_NAME_BYTES, "%u/", place_of(port));
+}
+
+static void
+set_path(const uds_port *port, const char *name, char path[SIM_FILE_NAME_BYTES])
+{
+	snprintf(path, SIM_FILE_NAME_BYTES, "%u/%s", place_of(port), name);
+}
+
+/* Is a file about to be replaced?  Those that watch look at the server's own. */
+static void
+tell_watch(const uds_port *port, const char *name)
+{
+	sim *sim = port->sim;
+
+	if (sim->watch != NULL && place_of(port) == sim->place)
+		sim->watch(sim->context, name);
+}
+
 uds_status
 uds_port_file_open(uds_port *port, const char *name, uint32_t flags, uds_port_file **file,
                    uds_error *error)
 {
 	sim *sim = port->sim;
+	char path[SIM_FILE_NAME_BYTES];
 	sim_inode *inode;
 
 	begin_operation(port, "open");
-	inode = sim_disk_find(sim->disk, name);
+	set_path(port, name, path);
+	inode = sim_disk_find(sim->disk, path);
 	if (inode == NULL && (flags & UDS_FILE_CREATE) == 0)
 		return UDS_NOT_FOUND;
 	if (is_faulty(sim, sim->faults.open, &sim->counts.bad_opens))
@@ -226,10 +257,10 @@ uds_port_file_open(uds_port *port, const char *name, uint32_t flags, uds_port_fi
 		inject(sim, &sim->counts.no_space);
 		return io_error(error, ENOSPC, "open", name);
 	}
-	if ((flags & UDS_FILE_TRUNC) != 0 && sim->watch != NULL)
-		sim->watch(sim->context, name);
+	if ((flags & UDS_FILE_TRUNC) != 0)
+		tell_watch(port, name);
 	if (inode == NULL)
-		inode = sim_disk_create_file(sim->disk, name);
+		inode = sim_disk_create_file(sim->disk, path);
 	else if ((flags & UDS_FILE_TRUNC) != 0)
 		sim_inode_truncate(inode, 0);
 	*file = calloc(1, sizeof(**file));
@@ -445,10 +476,13 @@ is_directory_faulty(sim *sim)
 uds_status
 uds_port_directory_sync(uds_port *port, uds_error *error)
 {
+	char directory[SIM_FILE_NAME_BYTES];
+
 	begin_operation(port, "directory_sync");
 	if (is_directory_faulty(port->sim))
 		return io_error(error, EIO, "sync", "directory");
-	sim_disk_sync_directory(port->sim->disk);
+	set_directory(port, directory);
+	sim_disk_sync_directory(port->sim->disk, directory);
 	sim_change_point(port->sim, "directory synced", NULL);
 	return UDS_OK;
 }
@@ -457,13 +491,16 @@ uds_status
 uds_port_file_rename(uds_port *port, const char *from, const char *to, uds_error *error)
 {
 	sim *sim = port->sim;
+	char old_path[SIM_FILE_NAME_BYTES];
+	char new_path[SIM_FILE_NAME_BYTES];
 
 	begin_operation(port, "rename");
 	if (is_directory_faulty(sim))
 		return io_error(error, EIO, "rename", to);
-	if (sim->watch != NULL)
-		sim->watch(sim->context, to);
-	if (!sim_disk_rename(sim->disk, from, to))
+	tell_watch(port, to);
+	set_path(port, from, old_path);
+	set_path(port, to, new_path);
+	if (!sim_disk_rename(sim->disk, old_path, new_path))
 		return io_error(error, ENOENT, "rename", to);
 	sim_change_point(sim, "renamed", to);
 	return uds_port_directory_sync(port, error);
@@ -472,12 +509,15 @@ uds_port_file_rename(uds_port *port, const char *from, const char *to, uds_error
 uds_status
 uds_port_file_remove(uds_port *port, const char *name, uds_error *error)
 {
+	char path[SIM_FILE_NAME_BYTES];
+
 	begin_operation(port, "remove");
-	if (sim_disk_find(port->sim->disk, name) == NULL)
+	set_path(port, name, path);
+	if (sim_disk_find(port->sim->disk, path) == NULL)
 		return UDS_OK;
 	if (is_directory_faulty(port->sim))
 		return io_error(error, EIO, "remove", name);
-	(void) sim_disk_remove(port->sim->disk, name);
+	(void) sim_disk_remove(port->sim->disk, path);
 	sim_change_point(port->sim, "removed", name);
 	return uds_port_directory_sync(port, error);
 }
@@ -485,10 +525,13 @@ uds_port_file_remove(uds_port *port, const char *name, uds_error *error)
 uds_status
 uds_port_file_exists(uds_port *port, const char *name, uds_error *error)
 {
+	char path[SIM_FILE_NAME_BYTES];
+
 	begin_operation(port, "exists");
+	set_path(port, name, path);
 	if (is_directory_faulty(port->sim))
 		return io_error(error, EIO, "look for", name);
-	return sim_disk_find(port->sim->disk, name) != NULL ? UDS_OK : UDS_NOT_FOUND;
+	return sim_disk_find(port->sim->disk, path) != NULL ? UDS_OK : UDS_NOT_FOUND;
 }
 
 uds_status
@@ -498,6 +541,64 @@ uds_port_directory_create(uds_port *port, uds_error *error)
 	if (is_directory_faulty(port->sim))
 		return io_error(error, EIO, "create", "directory");
 	return UDS_OK;
+}
+
+/* ---- another directory: its name is a number ---------------------------------------------------- */
+
+uds_status
+uds_port_directory_open(uds_port *port, const char *name, uds_port **other, uds_error *error)
+{
+	char *end;
+	unsigned long place = strtoul(name, &end, 10);
+
+	if (*end != '\0' || end == name || place > 1000)
+		return uds_error_set(error, UDS_ERR_ARGUMENT, 0, "directory \"%s\" has no number", name);
+	port->sim->own->other = *port;
+	port->sim->own->other.place = (uint32_t) place + 1;
+	*other = &port->sim->own->other;
+	return UDS_OK;
+}
+
+void
+uds_port_directory_close(uds_port *other)
+{
+	sim_point(other->sim, "directory_close");
+}
+
+void
+uds_port_directory_name(uds_port *port, char *name, size_t bytes)
+{
+	snprintf(name, bytes, "%u", place_of(port));
+}
+
+uds_status
+uds_port_directory_is_empty(uds_port *port, const char *but, uds_error *error)
+{
+	char directory[SIM_FILE_NAME_BYTES];
+
+	begin_operation(port, "list");
+	if (is_directory_faulty(port->sim))
+		return io_error(error, EIO, "list", "directory");
+	set_directory(port, directory);
+	if (sim_disk_count_files(port->sim->disk, directory, but) > 0)
+		return io_error(error, ENOTEMPTY, "use", "directory");
+	return sim_disk_count_files(port->sim->disk, directory, NULL) == 0 ? UDS_NOT_FOUND : UDS_OK;
+}
+
+void
+uds_port_directory_remove(uds_port *port)
+{
+	sim_point(port->sim, "directory_remove");
+}
+
+void
+uds_port_directory_exchange(uds_port *port, uds_port *other)
+{
+	uint32_t former = port->sim->place;
+
+	port->sim->place = other->place - 1;
+	other->place = former + 1;
+	sim_point(port->sim, "directory_exchange");
 }
 
 /* ---- identity and time of the host -------------------------------------------------------- */

@@ -60,6 +60,7 @@ struct sim
 	sim_disk *disk;
 	sim_faults faults;
 	sim_counts counts;
+	uint32_t place; /* number of the directory of the server; its name is that number */
 	uint64_t time_ns;
 	uint64_t points;
 	uint64_t hash;          /* of everything that has happened */

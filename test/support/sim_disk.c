@@ -6,7 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define ENTRIES_MAX 16
+#define ENTRIES_MAX 128 /* of all directories */
 
 typedef struct contents
 {
@@ -322,11 +322,42 @@ sim_disk_remove(sim_disk *disk, const char *name)
 	return true;
 }
 
-void
-sim_disk_sync_directory(sim_disk *disk)
+static bool
+is_in(const char *name, const char *directory)
 {
-	disk->durable = disk->seen;
-	disk->change_count = 0;
+	return strncmp(name, directory, strlen(directory)) == 0;
+}
+
+void
+sim_disk_sync_directory(sim_disk *disk, const char *directory)
+{
+	size_t left = 0;
+
+	for (size_t i = 0; i < disk->change_count; i++)
+	{
+		const directory_change *change = &disk->changes[i];
+
+		if (is_in(change->to[0] != '\0' ? change->to : change->from, directory))
+			apply_directory_change(&disk->durable, change);
+		else
+			disk->changes[left++] = *change;
+	}
+	disk->change_count = left;
+}
+
+uint32_t
+sim_disk_count_files(const sim_disk *disk, const char *directory, const char *but)
+{
+	uint32_t count = 0;
+
+	for (uint32_t i = 0; i < disk->seen.count; i++)
+	{
+		const char *name = disk->seen.entries[i].name;
+
+		if (is_in(name, directory) && (but == NULL || strcmp(name + strlen(directory), but) != 0))
+			count++;
+	}
+	return count;
 }
 
 /* ---- loss of power ----------------------------------------------------------------------------- */

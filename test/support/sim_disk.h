@@ -1,5 +1,5 @@
 /*
- * sim_disk.h: a directory of files on a simulated disk.
+ * sim_disk.h: directories of files on a simulated disk.
  *
  * A file has the contents that readers see and those that are on the medium; between them lie the
  * writes and truncations that were not synced.  The directory likewise.  A loss of power makes the
@@ -36,7 +36,11 @@ typedef struct sim_losses
 sim_disk *sim_disk_create(uds_random *random);
 void sim_disk_destroy(sim_disk *disk);
 
-/* ---- directory: all calls change what is seen, only sync what is durable ------------------- */
+/*
+ * ---- directories: all calls change what is seen, only sync what is durable -----------------
+ *
+ * The name of a file begins with that of its directory and a slash.
+ */
 
 /* The file of that name, or NULL. */
 sim_inode *sim_disk_find(sim_disk *disk, const char *name);
@@ -45,7 +49,10 @@ sim_inode *sim_disk_create_file(sim_disk *disk, const char *name);
 /* false: there is no such file. */
 bool sim_disk_rename(sim_disk *disk, const char *from, const char *to);
 bool sim_disk_remove(sim_disk *disk, const char *name);
-void sim_disk_sync_directory(sim_disk *disk);
+/* directory: with the slash */
+void sim_disk_sync_directory(sim_disk *disk, const char *directory);
+/* Files in a directory, but for one of this plain name (may be NULL). */
+uint32_t sim_disk_count_files(const sim_disk *disk, const char *directory, const char *but);
 
 /* ---- files ----------------------------------------------------------------------------------- */
 

@@ -70,6 +70,7 @@ struct sim_private
 	uint64_t slow_points;
 	uint64_t stamp; /* of the host's history */
 	uint32_t blocks_left;
+	uds_port other; /* of uds_port_directory_open */
 	uds_port_file *files;
 	char log[SIM_LOG_LINES][SIM_LOG_LINE_BYTES];
 	uint64_t log_count;

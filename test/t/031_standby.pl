@@ -159,6 +159,8 @@ uds_wait_for_state($behind, 'online');
 is($behind->safe_psql('postgres', 'SELECT max(number) FROM written'), 2, 'promoted behind the files');
 my ($dropped) = slurp_file($behind->logfile) =~ / (\d+) chapters are not in this server's past/;
 cmp_ok($dropped, '>=', 3, 'chapters that are not of its past are dropped, and counted');
+is($behind->safe_psql('postgres', 'SELECT dropped_chapters FROM uds_stats'),
+	$dropped, 'in uds_stats, too');
 ok($behind->log_contains("save \\d+ is not in this server's past and is not used"),
 	'the save is not used');
 is(answers($behind, 'never', 4 * $chapter), '0, 0', 'nothing of that time is known');

@@ -709,6 +709,7 @@ a_conversion_that_fails_changes_nothing(void **state)
 		for (uint32_t failing = 1; !is_done; failing++)
 		{
 			scene *scene = begin_suspended(kinds[0], CHAPTERS + 4, (variant & 1) != 0);
+			bool may_be_either;
 			uds_status status;
 
 			scene->failing = failing;
@@ -716,6 +717,9 @@ a_conversion_that_fails_changes_nothing(void **state)
 			status = engine_reduce(&scene->engine);
 			is_done = scene->operations < failing;
 			no_faults(scene);
+			/* Control is in place though its directory could not be synced. */
+			may_be_either =
+				status != UDS_OK && strstr(scene->engine.error.message, "could not sync") != NULL;
 			assert_int_equal(uds_index_state(scene->engine.index), UDS_STATE_SUSPENDED);
 			if (status == UDS_OK)
 				successes++;
@@ -740,7 +744,7 @@ a_conversion_that_fails_changes_nothing(void **state)
 			}
 			else
 				assert_int_equal(engine_resume(&scene->engine), UDS_OK);
-			assert_int_equal(is_reduced(scene), status == UDS_OK);
+			assert_true(is_reduced(scene) == (status == UDS_OK) || may_be_either);
 			check(scene);
 			write_chapters(scene, 3);
 			crash(scene);
@@ -772,8 +776,8 @@ files_are_not_called_complete_while_it_writes(void **state)
 	(void) state;
 	assert_int_equal(control_state(scene), UDS_CONTROL_CLEAN);
 	no_faults(scene);
-	/* behind the three of control */
-	scene->failing = 4;
+	/* behind the four of control */
+	scene->failing = 5;
 	scene->fails_for_good = true;
 	assert_int_equal(engine_reduce(&scene->engine), UDS_ERR_IO);
 	assert_non_null(strstr(scene->engine.error.message, UDS_VOLUME_FILE));

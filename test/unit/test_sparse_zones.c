@@ -1,8 +1,8 @@
 /*
  * test_sparse_zones.c: a sparse index with a thread for each zone, for the writer, the triage worker
- * and two readers: every request is answered with what the model allows, while saves go on and
- * workers come and go; when the index is reset or fails, no answer has the metadata of another
- * name.  No wake-up is lost.
+ * and two readers: every request is answered with what the model allows, while saves go on, workers
+ * come and go, and the files move; when the index is reset or fails, no answer has the metadata of
+ * another name.  No wake-up is lost.
  */
 #include <setjmp.h>
 #include <stdarg.h>
@@ -65,6 +65,7 @@ typedef enum command
 	COMMAND_CHECKPOINT,
 	COMMAND_RESET,
 	COMMAND_FAIL,
+	COMMAND_MOVE,
 	COMMAND_END
 } command;
 
@@ -82,6 +83,7 @@ struct fleet
 	client *clients;
 	_Atomic uint32_t command;
 	_Atomic uint64_t commands_done;
+	_Atomic uint32_t moves;
 	_Atomic uint64_t lost_wakes;
 	_Atomic uint64_t errors; /* calls of the engine that failed */
 	_Atomic uint64_t random; /* of the delays */
@@ -381,6 +383,21 @@ triage_main(void *argument)
 	return NULL;
 }
 
+/* To a new directory; the former one is removed, as an administrator would. */
+static void
+move_files(fleet *fleet)
+{
+	uint32_t number = atomic_fetch_add(&fleet->moves, 1);
+	char former[POSIX_NAME_BYTES];
+	char name[POSIX_NAME_BYTES + 16];
+	uds_error error;
+
+	posix_host_directory(&fleet->host, former);
+	snprintf(name, sizeof(name), "%s.%u", fleet->host.directory, number);
+	check_status(fleet, uds_writer_move(fleet->writer, name, &error));
+	posix_remove_directory(former);
+}
+
 static void
 run_command(fleet *fleet, command command)
 {
@@ -399,6 +416,9 @@ run_command(fleet *fleet, command command)
 			break;
 		case COMMAND_FAIL:
 			uds_block_fail(fleet->index, &fleet->writer_worker.port, "a test says so");
+			break;
+		case COMMAND_MOVE:
+			move_files(fleet);
 			break;
 		case COMMAND_NONE:
 		case COMMAND_END:
@@ -519,6 +539,8 @@ fleet_run(fleet *fleet, client *clients)
 static void
 fleet_stop(fleet *fleet)
 {
+	char directory[POSIX_NAME_BYTES];
+
 	uds_error error;
 
 	end_worker(&fleet->triage);
@@ -533,7 +555,8 @@ fleet_stop(fleet *fleet)
 	assert_int_equal(uds_writer_close(fleet->writer, true, &error), UDS_OK);
 	munmap(fleet->index, uds_index_size(&fleet->config));
 	free(fleet->writer_memory);
-	posix_remove_directory(fleet->host.directory);
+	posix_host_directory(&fleet->host, directory);
+	posix_remove_directory(directory);
 	posix_host_destroy(&fleet->host);
 	assert_int_equal(atomic_load(&fleet->errors), 0);
 	assert_int_equal(atomic_load(&fleet->lost_wakes), 0);
@@ -738,8 +761,39 @@ typedef enum disturbance
 {
 	DISTURB_NOTHING,
 	DISTURB_WORKERS,
-	DISTURB_INDEX
+	DISTURB_INDEX,
+	DISTURB_PLACE
 } disturbance;
+
+/* Have the files moved, and verify them meanwhile. */
+static void
+move_and_verify(fleet *fleet)
+{
+	uds_port port = posix_port(&fleet->host, UDS_WORKER_COUNT);
+	uint64_t before = atomic_load(&fleet->commands_done);
+	void *memory = aligned_alloc(UDS_CACHE_LINE, uds_verifier_size(fleet->index));
+	uds_verifier *verifier;
+	uds_problem problems[4];
+	uds_status status;
+	uint32_t count;
+	uds_error error;
+
+	atomic_store(&fleet->command, COMMAND_MOVE);
+	uds_port_wake(&fleet->writer_worker.port, UDS_WORKER_WRITER);
+	assert_int_equal(uds_verifier_open(memory, fleet->index, &port, &verifier, &error), UDS_OK);
+	while ((status = uds_verifier_next(verifier, problems, 4, &count)) == UDS_OK)
+	{
+		if (count > 0)
+			fail_msg("chapter %llu: %s",
+			         (unsigned long long) problems[0].chapter,
+			         problems[0].text);
+	}
+	assert_int_equal(status, UDS_NOT_FOUND);
+	uds_verifier_close(verifier);
+	free(memory);
+	while (atomic_load(&fleet->commands_done) == before)
+		sleep_ms(1);
+}
 
 static void
 disturb(fleet *fleet, disturbance kind, uint32_t step)
@@ -760,6 +814,9 @@ disturb(fleet *fleet, disturbance kind, uint32_t step)
 			break;
 		case DISTURB_INDEX:
 			command_writer(fleet, step % 3 == 0 ? COMMAND_RESET : COMMAND_FAIL);
+			break;
+		case DISTURB_PLACE:
+			move_and_verify(fleet);
 			break;
 	}
 }
@@ -835,6 +892,14 @@ answers_are_right_while_workers_come_and_go(void **state)
 }
 
 static void
+answers_are_right_while_the_files_move(void **state)
+{
+	(void) state;
+	run(1, UDS_STRUCTURE_BUCKETS, DISTURB_PLACE, 350, 351);
+	run(3, UDS_STRUCTURE_LISTS, DISTURB_PLACE, 350, 353);
+}
+
+static void
 requests_end_whatever_happens_to_the_index(void **state)
 {
 	(void) state;
@@ -848,6 +913,7 @@ main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(answers_are_right_with_any_number_of_zones),
 		cmocka_unit_test(answers_are_right_while_workers_come_and_go),
+		cmocka_unit_test(answers_are_right_while_the_files_move),
 		cmocka_unit_test(requests_end_whatever_happens_to_the_index),
 	};
 
