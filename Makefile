@@ -9,12 +9,15 @@
 #   make unit               tests of the engine; SANITIZE=address,undefined or SANITIZE=thread
 #   make simulate           seeded crash and interleaving search; SEEDS=number of runs, SIM_SECONDS=
 #                           or HOURS=, SIM_JOBS=processes
+#   make soak               ten minutes of mixed load and trouble, each answer checked; SOAK_SECONDS=,
+#                           SOAK_CLIENTS= (not as root)
 #   make find-bugs          does the simulation find the bugs of test/sim/bugs, and how fast
 #   make fuzz               libFuzzer targets; FUZZ_SECONDS=seconds for each
 #   make bench              benchmarks, with the conditions they ran under
 #   make format             write the layout of .clang-format; check-format compares
 #   make lint               static analysis of the engine
-#   make check-exports      what uds.so exports; check-versions: one version everywhere
+#   make check-exports      what uds.so exports; check-imports: what the engine calls;
+#                           check-versions: one version everywhere
 #
 # WERROR=1 makes warnings errors.  Everything that is built lies in build/, except uds.so.
 
@@ -262,13 +265,21 @@ tap:
 		echo 'make tap starts servers and cannot run as root: see scripts/test' >&2; exit 1; fi
 	@$(prove_installcheck)
 
+# The short soak is one of the TAP tests; this is the long one.
+SOAK_SECONDS ?= 600
+SOAK_CLIENTS ?= 8
+.PHONY: soak
+soak:
+	@UDS_SOAK_SECONDS=$(SOAK_SECONDS) UDS_SOAK_CLIENTS=$(SOAK_CLIENTS) \
+		$(MAKE) --no-print-directory tap TAP_FILES=test/t/050_soak.pl PROVE_FLAGS=-v
+
 # ---- checks of the source -------------------------------------------------------------------------
 
 C_FILES       = $(shell find $(wildcard src test bench scripts) -name '*.[ch]' | LC_ALL=C sort)
 CLANG_FORMAT ?= $(firstword $(notdir $(wildcard /usr/bin/clang-format-14)) clang-format)
 CPPCHECK     ?= cppcheck
 
-.PHONY: format check-format lint check-exports check-versions
+.PHONY: format check-format lint check-exports check-imports check-versions
 format:
 	$(CLANG_FORMAT) -i $(C_FILES)
 check-format:
@@ -285,5 +296,7 @@ lint:
 
 check-exports: all
 	test/check_exports uds$(DLSUFFIX)
+check-imports: engine
+	test/check_imports build/libuds_engine.a
 check-versions:
 	test/check_versions

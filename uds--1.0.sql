@@ -123,6 +123,7 @@ CREATE FUNCTION uds_stats(
 	OUT cache_misses bigint,
 	OUT page_reads bigint,
 	OUT bad_pages bigint,
+	OUT dropped_chapters bigint,
 	OUT sparse_chapters_cached bigint,
 	OUT sparse_loads bigint,
 	OUT sparse_load_failures bigint,
@@ -171,6 +172,7 @@ COMMENT ON COLUMN uds_stats.cache_hits IS 'pages found in the page cache';
 COMMENT ON COLUMN uds_stats.cache_misses IS 'pages that were not in the page cache';
 COMMENT ON COLUMN uds_stats.page_reads IS 'pages read from the volume';
 COMMENT ON COLUMN uds_stats.bad_pages IS 'pages that failed their check; their records count as not found';
+COMMENT ON COLUMN uds_stats.dropped_chapters IS 'chapters left out when the index was last opened: damaged, or not in this server''s past';
 COMMENT ON COLUMN uds_stats.sparse_chapters_cached IS 'sparse chapters whose names can be searched now';
 COMMENT ON COLUMN uds_stats.sparse_loads IS 'sparse chapters loaded because one of their hooks was met';
 COMMENT ON COLUMN uds_stats.sparse_load_failures IS 'loads given up: their pages are damaged or could not be read';
@@ -319,6 +321,11 @@ CREATE FUNCTION uds_rebuild() RETURNS void
 	AS 'MODULE_PATHNAME', 'udspg_rebuild' LANGUAGE C VOLATILE STRICT PARALLEL RESTRICTED COST 10000;
 COMMENT ON FUNCTION uds_rebuild() IS 'builds the index in memory again from its volume';
 REVOKE ALL ON FUNCTION uds_rebuild() FROM PUBLIC;
+
+CREATE FUNCTION uds_reduce() RETURNS void
+	AS 'MODULE_PATHNAME', 'udspg_reduce' LANGUAGE C VOLATILE STRICT PARALLEL RESTRICTED COST 10000;
+COMMENT ON FUNCTION uds_reduce() IS 'gives back the place of one chapter of a suspended index; the window gets one chapter shorter';
+REVOKE ALL ON FUNCTION uds_reduce() FROM PUBLIC;
 
 CREATE FUNCTION uds_convert() RETURNS void
 	AS 'MODULE_PATHNAME', 'udspg_convert' LANGUAGE C VOLATILE STRICT PARALLEL RESTRICTED COST 10000;

@@ -27,6 +27,7 @@ SELECT uds_suspend();
 SELECT uds_resume();
 SELECT uds_move('moved');
 SELECT uds_rebuild();
+SELECT uds_reduce();
 SELECT uds_convert();
 SELECT * FROM uds_verify();
 SELECT uds_stats_reset();

@@ -61,3 +61,7 @@ SELECT max(value) FILTER (WHERE item = 'shared_memory') =
        max(value) FILTER (WHERE item = 'largest_memory') >= pg_size_bytes(current_setting('uds.memory')) AS largest,
        bool_and(fits) AS fits
 	FROM uds_settings_check();
+
+-- they are all that was requested, but for the head that all processes share
+SELECT allocated.size - (index_memory + cache_memory + queue_memory) BETWEEN 1 AND 65536 AS memory
+	FROM uds_stats, pg_shmem_allocations AS allocated WHERE allocated.name = 'uds';

@@ -18,9 +18,10 @@
 #define SPARSE_CACHE_CHAPTERS 16
 #define SPARSE_SKIP_THRESHOLD 2000
 
-/* Offsets of the parts behind the head. */
+/* Offsets of the parts behind the head: the same before and after a conversion. */
 typedef struct block_layout
 {
+	uds_geometry geometry; /* of before a conversion */
 	size_t volume_index;
 	size_t page_map;
 	size_t slots;
@@ -61,13 +62,22 @@ uds_block_share_capacity(const uds_geometry *geometry, uint32_t zone_count)
 }
 
 static uds_status
-plan(const uds_config *config, const uds_geometry *geometry, block_layout *layout)
+plan(const uds_config *config, block_layout *layout)
 {
-	uint32_t records = geometry->records_per_chapter;
-	uint64_t cache_pages = config->page_cache_bytes / geometry->parameters.page_bytes;
-	size_t volume_index = uds_volume_index_size(geometry, config->structure, config->zone_count);
+	const uds_geometry *geometry = &layout->geometry;
+	uds_geometry_parameters whole = uds_geometry_whole(&config->geometry);
+	uint64_t cache_pages;
+	uint32_t records;
+	size_t volume_index;
+	uds_status status;
 
 	memset(layout, 0, sizeof(*layout));
+	status = uds_geometry_init(&layout->geometry, &whole);
+	if (status != UDS_OK)
+		return status;
+	records = geometry->records_per_chapter;
+	cache_pages = config->page_cache_bytes / geometry->parameters.page_bytes;
+	volume_index = uds_volume_index_size(geometry, config->structure, config->zone_count);
 	if (volume_index == 0)
 		return UDS_ERR_ARGUMENT;
 	layout->cache_pages =
@@ -128,7 +138,7 @@ uds_index_size(const uds_config *config)
 	uds_geometry geometry;
 	block_layout layout;
 
-	if (check_config(config, &geometry) != UDS_OK || plan(config, &geometry, &layout) != UDS_OK)
+	if (check_config(config, &geometry) != UDS_OK || plan(config, &layout) != UDS_OK)
 		return 0;
 	return layout.total;
 }
@@ -140,7 +150,7 @@ uds_config_sizes(const uds_config *config, uds_sizes *sizes)
 	block_layout layout;
 
 	memset(sizes, 0, sizeof(*sizes));
-	if (check_config(config, &geometry) != UDS_OK || plan(config, &geometry, &layout) != UDS_OK)
+	if (check_config(config, &geometry) != UDS_OK || plan(config, &layout) != UDS_OK)
 		return UDS_ERR_ARGUMENT;
 	sizes->window = geometry.records_per_volume;
 	sizes->chapters = geometry.parameters.chapters;
@@ -211,13 +221,13 @@ lay_out_zone(uds_index *index, uint32_t number)
 
 /* What stays for the life of the block, however often it is laid out: others read it meanwhile. */
 static void
-set_constants(uds_index *index, const uds_config *config, const uds_geometry *geometry,
-              const block_layout *layout)
+set_constants(uds_index *index, const uds_config *config, const block_layout *layout)
 {
+	const uds_geometry *geometry = &layout->geometry;
 	uint8_t *base = (uint8_t *) index;
 
 	index->config = *config;
-	index->geometry = *geometry;
+	index->config.geometry = geometry->parameters;
 	index->block_bytes = layout->total;
 	index->cache_bytes = layout->cache_bytes;
 	index->cache_pages = layout->cache_pages;
@@ -240,6 +250,49 @@ set_constants(uds_index *index, const uds_config *config, const uds_geometry *ge
 		for (uint32_t j = 0; j < UDS_CHAPTER_BUFFERS; j++)
 			zone->shares[j] = (uds_open_chapter *) (shares + j * layout->share_bytes);
 	}
+}
+
+/* What a conversion changes, and a reset. */
+static void
+set_geometry(uds_index *index, const uds_geometry *geometry)
+{
+	const uds_geometry_parameters *p = &geometry->parameters;
+
+	index->geometry = *geometry;
+	atomic_store_explicit(&index->remapped_place,
+	                      p->is_reduced ? p->remapped_physical + 1 : 0,
+	                      memory_order_relaxed);
+	atomic_store_explicit(&index->remapped_chapter, p->remapped_virtual, memory_order_relaxed);
+}
+
+void
+uds_block_geometry(const uds_index *index, uds_geometry *geometry)
+{
+	uds_geometry_parameters parameters = index->config.geometry;
+	uint64_t place = atomic_load_explicit(&index->remapped_place, memory_order_relaxed);
+
+	if (place != 0)
+	{
+		parameters.chapters--;
+		parameters.is_reduced = true;
+		parameters.remapped_physical = place - 1;
+		parameters.remapped_virtual =
+			atomic_load_explicit(&index->remapped_chapter, memory_order_relaxed);
+	}
+	/* Even halves of two conversions, with a reset in between, are valid with each other. */
+	if (uds_geometry_init(geometry, &parameters) != UDS_OK)
+		memset(geometry, 0, sizeof(*geometry));
+}
+
+void
+uds_index_configuration(const uds_index *index, uds_config *config)
+{
+	uds_geometry geometry;
+
+	if (atomic_load_explicit(&index->epoch, memory_order_acquire) == 0)
+		return;
+	uds_block_geometry(index, &geometry);
+	config->geometry = geometry.parameters;
 }
 
 /*
@@ -293,11 +346,12 @@ uds_block_lay_out(uds_index *index, uds_port *port, const uds_config *config, bo
 	uds_status status = check_config(config, &geometry);
 
 	if (status == UDS_OK)
-		status = plan(config, &geometry, &layout);
+		status = plan(config, &layout);
 	if (status != UDS_OK)
 		return status;
 	if (atomic_load_explicit(&index->epoch, memory_order_relaxed) == 0)
-		set_constants(index, config, &geometry, &layout);
+		set_constants(index, config, &layout);
+	set_geometry(index, &geometry);
 	if (!is_zeroed)
 		status =
 			clear_memory(port, base + layout.volume_index, layout.page_map - layout.volume_index);
@@ -317,8 +371,8 @@ uds_block_lay_out(uds_index *index, uds_port *port, const uds_config *config, bo
 		set_zone_limits(index, 1, index->zone_limits[0]);
 		set_zone_limits(index, 0, index->zone_limits[UDS_SUB_INDEX_HOOKS]);
 	}
-	uds_page_map_init(index->page_map, &index->geometry);
-	for (uint32_t i = 0; i < config->geometry.chapters; i++)
+	uds_page_map_init(index->page_map, &layout.geometry);
+	for (uint32_t i = 0; i < layout.geometry.parameters.chapters; i++)
 	{
 		uds_chapter_slot *slot = &index->slots[i];
 
@@ -503,7 +557,7 @@ uds_block_open_volume(uds_index *index, uds_port *port, uds_volume *volume, cons
 	if (status != UDS_OK)
 		uds_port_log(port,
 		             UDS_LOG_WARNING,
-		             "%s %u cannot read the volume, records in it are not found: %s",
+		             "%s %u cannot open the volume, until it can records in it are not found: %s",
 		             worker,
 		             number,
 		             status == UDS_NOT_FOUND ? "there is no such file" : error.message);

@@ -131,9 +131,14 @@ struct uds_index
 	_Atomic uint64_t zone_baseline[UDS_ZONES_MAX][UDS_ZONE_COUNTER_COUNT];
 	_Atomic uint64_t bad_pages_baseline, reads_baseline;
 
-	/* laid out by the writer; const while zones run */
-	uds_config config;
+	/* laid out by the writer */
+	uds_config
+		config; /* const; with the geometry of before a conversion, for which there is room */
+	/* writer, and zones and guests inside; a layout may change it, so others ask
+	 * uds_block_geometry() */
 	uds_geometry geometry;
+	/* atomic: relaxed; of a reduced geometry the physical number + 1, or 0, and the virtual one */
+	_Atomic uint64_t remapped_place, remapped_chapter;
 	size_t block_bytes, cache_bytes;
 	uint32_t cache_pages;
 	/* Least volume index field of the names of each zone, in each sub-index.  Kept apart from the
@@ -178,6 +183,9 @@ uint32_t uds_block_share_capacity(const uds_geometry *geometry, uint32_t zone_co
 UDS_MUST_CHECK uds_status uds_block_lay_out(uds_index *index, uds_port *port,
                                             const uds_config *config, bool is_zeroed);
 
+/* Geometry of the block as it is laid out now; zeros before the first time.  Any process, any time. */
+void uds_block_geometry(const uds_index *index, uds_geometry *geometry);
+
 /* Begin with chapter newest open in every zone, all before it written or lost. */
 UDS_MUST_CHECK uds_status uds_block_begin_chapter(uds_index *index, uint64_t newest);
 
@@ -198,8 +206,9 @@ void uds_block_report_death(uds_index *index, uds_port *port, const char *reason
 
 /*
  * Open the volume for reading, for the block as it is laid out now, where the files are now; what
- * was open is closed.  A volume that cannot be opened is logged; its pages then cannot be read.
- * Returns index->moves of that moment: when it is another one, the volume is to be opened again.
+ * was open is closed.  A volume that cannot be opened is logged; its pages cannot be read until it
+ * can.  Returns index->moves of that moment: when it is another one, the volume is to be opened
+ * again.
  *
  * volume  a worker's own: all zero, or from this call
  * worker  what it is called in the log, with its number

@@ -87,3 +87,28 @@ uds_control_write(uds_port *port, uds_control *control, uds_error *error)
 		status = uds_port_file_rename(port, UDS_CONTROL_NEW_FILE, UDS_CONTROL_FILE, error);
 	return status;
 }
+
+bool
+uds_control_is_undone(const uds_control *control, const uds_seal *seal)
+{
+	return seal->chapter >= control->undone_chapter &&
+	       seal->generation <= control->undone_generation;
+}
+
+bool
+uds_control_is_past(const uds_control *control, uds_port *port, const uds_seal *seal)
+{
+	if (uds_control_is_undone(control, seal))
+		return false;
+	return seal->generation <= control->trusted_generation ||
+	       uds_port_stamp_is_past(port, &seal->stamp);
+}
+
+bool
+uds_control_save_is_past(const uds_control *control, uds_port *port)
+{
+	/* Control was written after it, so the stamp of control is the later one. */
+	return uds_port_stamp_is_past(port, &control->stamp) ||
+	       (control->trusted_generation > 0 &&
+	        control->save_generation <= control->trusted_generation);
+}

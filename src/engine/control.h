@@ -65,10 +65,16 @@ typedef struct uds_control
 	uint64_t remapped_virtual;
 	uint64_t remapped_physical;
 	uint32_t sample_rate; /* 0 = dense */
+	uint32_t unused;
+	/* time: what of the files is past whatever its stamps, and what is not */
+	uint64_t trusted_generation; /* of another server, up to this one; 0: none */
+	uint64_t save_generation;    /* that the valid save was written in */
+	uint64_t undone_chapter; /* chapters from this one on are not of this history, if they were */
+	uint64_t undone_generation; /* written in a generation up to this one; 0: none */
 	/* moved: to where; arriving, or arrived since the last write: from where; else empty.  Ended
 	 * by a zero. */
 	char elsewhere[UDS_CONTROL_NAME_BYTES];
-	uint8_t reserved[UDS_CONTROL_BYTES - 156 - UDS_CONTROL_NAME_BYTES];
+	uint8_t reserved[UDS_CONTROL_BYTES - 192 - UDS_CONTROL_NAME_BYTES];
 } uds_control;
 
 _Static_assert(sizeof(uds_control) == UDS_CONTROL_BYTES, "stored as raw bytes");
@@ -78,7 +84,9 @@ _Static_assert(offsetof(uds_control, stamp) == 80, "stored as raw bytes");
 _Static_assert(offsetof(uds_control, memory_mb) == 96, "stored as raw bytes");
 _Static_assert(offsetof(uds_control, remapped_virtual) == 136, "stored as raw bytes");
 _Static_assert(offsetof(uds_control, sample_rate) == 152, "stored as raw bytes");
-_Static_assert(offsetof(uds_control, elsewhere) == 156, "stored as raw bytes");
+_Static_assert(offsetof(uds_control, trusted_generation) == 160, "stored as raw bytes");
+_Static_assert(offsetof(uds_control, undone_generation) == 184, "stored as raw bytes");
+_Static_assert(offsetof(uds_control, elsewhere) == 192, "stored as raw bytes");
 
 /*
  * Read and check the file.
@@ -93,6 +101,19 @@ void uds_control_geometry(const uds_control *control, uds_geometry_parameters *p
 
 /* Stamp and write the file, durably.  On failure the former version is still there. */
 UDS_MUST_CHECK uds_status uds_control_write(uds_port *port, uds_control *control, uds_error *error);
+
+/* Was a chapter dropped before, as not of this history?  That says nothing of the other files. */
+UDS_MUST_CHECK bool uds_control_is_undone(const uds_control *control, const uds_seal *seal);
+
+/*
+ * Is a chapter of this host's past?  Stamps of another server's history say nothing here: what that
+ * one has left is trusted as a whole.  What was dropped once stays dropped, however long this host's
+ * history has become.
+ */
+UDS_MUST_CHECK bool uds_control_is_past(const uds_control *control, uds_port *port,
+                                        const uds_seal *seal);
+/* The same of the save that control names. */
+UDS_MUST_CHECK bool uds_control_save_is_past(const uds_control *control, uds_port *port);
 
 /* Set the name of another directory; NULL, or too long a one: none. */
 void uds_control_set_elsewhere(uds_control *control, const char *name);

@@ -42,6 +42,7 @@ typedef struct conversion
 	uint64_t chapter; /* new one that is being filled */
 	uint32_t count;   /* records in it */
 	uds_stamp stamp;  /* for it */
+	bool is_trusted;  /* the stamp is of another server's history: past whatever it says */
 	bool has_saved;   /* some of them are of the save, whose mark is control's */
 	bool is_begun;    /* the file of the new volume may be there */
 } conversion;
@@ -69,13 +70,30 @@ begin_chapter(conversion *c, uint64_t chapter)
 		uds_open_chapter_reset(index->zones[i].shares[chapter % UDS_CHAPTER_BUFFERS], chapter);
 }
 
-/* Write the chapter that is being filled, and begin the next one. */
+/* Records come from here on from a chapter or save with this mark, of this generation. */
+static void
+set_mark(conversion *c, const uds_stamp *stamp, uint64_t generation)
+{
+	c->stamp = *stamp;
+	c->is_trusted =
+		c->control.trusted_generation > 0 && generation <= c->control.trusted_generation;
+}
+
+/*
+ * Write the chapter that is being filled, and begin the next one.  One that is trusted for its
+ * generation stays so; no other has that one under the new nonce.
+ */
 static uds_status
 finish_chapter(conversion *c, uds_error *error)
 {
 	uds_index *index = c->writer->index;
 	uint32_t count = uds_chapter_writer_collect(index, c->chapter);
-	uds_status status = uds_chapter_writer_write(index, &c->to, c->chapter, count, c->stamp, error);
+	uds_status status;
+
+	atomic_store_explicit(&index->generation,
+	                      c->is_trusted ? c->control.trusted_generation : c->control.generation + 1,
+	                      memory_order_relaxed);
+	status = uds_chapter_writer_write(index, &c->to, c->chapter, count, c->stamp, error);
 
 	if (status == UDS_OK)
 		begin_chapter(c, c->chapter + 1);
@@ -150,8 +168,7 @@ find_save(conversion *c, uds_error *error)
 {
 	const uds_control *control = &c->control;
 
-	if (control->valid_save == UDS_NO_SAVE ||
-	    !uds_port_stamp_is_past(c->writer->port, &control->stamp))
+	if (control->valid_save == UDS_NO_SAVE || !uds_control_save_is_past(control, c->writer->port))
 		return UDS_OK;
 	for (uint32_t i = 0; i < 2 && control->save_number > i; i++)
 	{
@@ -183,7 +200,7 @@ read_seal(conversion *c, uint32_t physical, uds_seal *seal, uds_error *error)
 	if (uds_port_should_stop(c->writer->port))
 		return UDS_STOPPED;
 	status = uds_volume_read_seal(&c->from, physical, seal, error);
-	if (status == UDS_OK && !uds_port_stamp_is_past(c->writer->port, &seal->stamp))
+	if (status == UDS_OK && !uds_control_is_past(&c->control, c->writer->port, seal))
 		status = UDS_NOT_FOUND;
 	return status == UDS_ERR_CORRUPT ? UDS_NOT_FOUND : status;
 }
@@ -290,7 +307,7 @@ put_chapter(conversion *c, uint64_t chapter, uds_error *error)
 		return UDS_OK;
 	}
 	if (status == UDS_OK && !c->has_saved)
-		c->stamp = seal.stamp;
+		set_mark(c, &seal.stamp, seal.generation);
 	for (uint32_t page = c->geometry.index_pages; page < end && status == UDS_OK; page += at_once)
 	{
 		uint32_t count = UDS_MIN(end - page, at_once);
@@ -310,7 +327,7 @@ put_everything(conversion *c, uds_error *error)
 	uds_status status = UDS_OK;
 
 	uds_block_set_phase(index, UDS_PHASE_CONVERTING, c->newest - c->oldest);
-	c->stamp = c->control.stamp;
+	set_mark(c, &c->control.stamp, c->control.generation);
 	for (uint64_t chapter = c->oldest; chapter <= c->newest && status == UDS_OK; chapter++)
 	{
 		/* What is sealed under its number is the same or newer. */
@@ -318,7 +335,7 @@ put_everything(conversion *c, uds_error *error)
 		{
 			taker taker = { .conversion = c, .error = error };
 
-			c->stamp = c->control.stamp;
+			set_mark(c, &c->control.stamp, c->control.save_generation);
 			status = read_save(c, take_saved, &taker, error);
 		}
 		if (status == UDS_OK && chapter < c->newest)
@@ -378,7 +395,6 @@ begin_new(conversion *c, uint64_t nonce, uds_error *error)
 	if (status != UDS_OK)
 		return uds_error_set(error, UDS_ERR_ARGUMENT, 0, "configuration is not valid");
 	atomic_store_explicit(&index->nonce, nonce, memory_order_relaxed);
-	atomic_store_explicit(&index->generation, c->control.generation + 1, memory_order_relaxed);
 	c->to = (uds_volume){
 		.port = writer->port,
 		.geometry = &writer->geometry,

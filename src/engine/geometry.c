@@ -11,6 +11,9 @@
 #define CHAPTER_MEAN_DELTA   65536
 #define CHAPTER_MINIMUM_CODE 16 /* shortest code of that mean delta */
 
+/* Chapter numbers have 40 bits. */
+#define REMAPPED_VIRTUAL_MAX ((UINT64_C(1) << 39) - 1)
+
 /*
  * Pages that hold the lists of a full chapter.  Addresses are divided as for the next power of two
  * of records, for which the code is made; with fewer, deltas and codes are longer, by up to 1.46
@@ -48,7 +51,10 @@ parameters_are_valid(const uds_geometry_parameters *p)
 		return false;
 	if (p->sparse_chapters == 0 && p->sample_rate != 0)
 		return false;
-	return !p->is_reduced || p->remapped_physical < p->chapters;
+	/* The last place would be shared by the chapter behind the moved one and that of the next round. */
+	return !p->is_reduced ||
+	       (p->remapped_virtual <= REMAPPED_VIRTUAL_MAX &&
+	        (p->remapped_physical == 0 || p->remapped_physical < p->chapters - 1));
 }
 
 uds_status
@@ -103,6 +109,48 @@ uds_geometry_parameters_for_memory(uds_geometry_parameters *parameters, uint32_t
 	return UDS_OK;
 }
 
+/*
+ * The old place p = newest mod (N + 1), N chapters being left.  Places go down by one, so with
+ * remapped_physical = 0 it is enough to say which chapter has, or would have, the new first place:
+ * nothing has to be moved when p = 0 (what lies in the first place has expired) or p = N (the chapter
+ * there is the one that expires with the smaller window).
+ */
+bool
+uds_geometry_reduce(uds_geometry_parameters *parameters, uint64_t newest)
+{
+	uint32_t place = (uint32_t) (newest % parameters->chapters);
+	uint32_t chapters = parameters->chapters - 1;
+
+	UDS_ASSERT(!parameters->is_reduced && newest <= REMAPPED_VIRTUAL_MAX);
+	parameters->chapters = chapters;
+	parameters->is_reduced = true;
+	parameters->remapped_physical = 0;
+	if (place == 0)
+		parameters->remapped_virtual = newest > 0 ? newest - chapters : 0;
+	else if (place == chapters)
+		parameters->remapped_virtual = newest - chapters + 1;
+	else
+	{
+		parameters->remapped_virtual = newest - place;
+		parameters->remapped_physical = place - 1;
+		return true;
+	}
+	return false;
+}
+
+uds_geometry_parameters
+uds_geometry_whole(const uds_geometry_parameters *parameters)
+{
+	uds_geometry_parameters whole = *parameters;
+
+	if (whole.is_reduced)
+		whole.chapters++;
+	whole.is_reduced = false;
+	whole.remapped_virtual = 0;
+	whole.remapped_physical = 0;
+	return whole;
+}
+
 uint32_t
 uds_geometry_physical_chapter(const uds_geometry *geometry, uint64_t virtual_chapter)
 {
@@ -121,7 +169,8 @@ uds_geometry_physical_chapter(const uds_geometry *geometry, uint64_t virtual_cha
 		return (uint32_t) (distance - 1);
 	}
 	distance = p->remapped_virtual - virtual_chapter;
-	return distance < p->chapters ? (uint32_t) (p->chapters - distance) : 0;
+	distance %= p->chapters;
+	return distance > 0 ? (uint32_t) (p->chapters - distance) : 0;
 }
 
 uint32_t
@@ -145,9 +194,24 @@ uds_geometry_expire(const uds_geometry *geometry, uint64_t newest)
 uint64_t
 uds_geometry_oldest(const uds_geometry *geometry, uint64_t newest)
 {
-	uint64_t chapters = geometry->parameters.chapters;
+	const uds_geometry_parameters *p = &geometry->parameters;
+	uint64_t oldest = newest >= p->chapters ? newest - p->chapters + 1 : 0;
+	uint64_t ahead;
 
-	return newest >= chapters ? newest - chapters + 1 : 0;
+	if (!p->is_reduced || p->remapped_physical == 0 || newest < p->remapped_virtual)
+		return oldest;
+	/* At the moved chapter, and up to where the open one was at the conversion: it has taken the place
+	 * of an older one, so that one and all before it have left. */
+	ahead = newest - p->remapped_virtual;
+	if (ahead <= p->remapped_physical)
+		return UDS_MAX(oldest,
+		               p->remapped_virtual + p->remapped_physical + 1 >= p->chapters
+		                   ? p->remapped_virtual + p->remapped_physical + 1 - p->chapters
+		                   : 0);
+	/* With the moved chapter the one behind it leaves, whose place the open chapter takes. */
+	if (ahead >= p->chapters && ahead < p->chapters + p->remapped_physical)
+		oldest++;
+	return oldest;
 }
 
 bool

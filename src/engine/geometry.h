@@ -32,9 +32,9 @@ typedef struct uds_geometry_parameters
 	uint32_t chapters;        /* per volume, >= 2 */
 	uint32_t sparse_chapters; /* per volume, < chapters; 0 = dense */
 	uint32_t sample_rate;     /* one name in so many is a hook; 0 in a dense index, where none is */
-	bool is_reduced;          /* converted: one chapter fewer */
-	uint64_t remapped_virtual;
-	uint64_t remapped_physical;
+	bool is_reduced;          /* one chapter fewer: the place before the first one is not used */
+	uint64_t remapped_virtual;  /* of a reduced volume: the chapter that was moved, < 2^39 */
+	uint64_t remapped_physical; /* and where to, < chapters - 1 */
 } uds_geometry_parameters;
 
 /* Constant after uds_geometry_init. */
@@ -51,8 +51,8 @@ typedef struct uds_geometry
 	uint32_t chapter_address_bits;
 	uint32_t index_pages;       /* per chapter */
 	uint32_t pages_per_chapter; /* index, record and extra pages */
-	uint64_t pages_per_volume;  /* without the header page */
-	uint64_t bytes_per_volume;  /* with it */
+	uint64_t pages_per_volume;  /* without the header page and a place that is not used */
+	uint64_t bytes_per_volume;  /* with the header page */
 } uds_geometry;
 
 /* bits(n) of the specification: length of the binary representation, bits(0) = 1. */
@@ -78,15 +78,38 @@ UDS_MUST_CHECK uds_status uds_geometry_init(uds_geometry *geometry,
 UDS_MUST_CHECK uds_status uds_geometry_parameters_for_memory(uds_geometry_parameters *parameters,
                                                              uint32_t memory_mb, bool is_sparse);
 
-/* Place of a chapter in the ring: spec 01 section 2.4. */
+/*
+ * Parameters of the volume that is left when the first place of another is given up, while chapter
+ * newest is open in it and empty, and all before it lie on it: spec 01 section 2.4.
+ *
+ * parameters  [in,out] of a volume that is not reduced, with >= 3 chapters
+ * newest      < 2^39
+ *
+ * Returns whether a chapter has to be moved: it is parameters->remapped_virtual, which lies in the
+ * first place, and goes to the one that the open chapter would have used.
+ */
+bool uds_geometry_reduce(uds_geometry_parameters *parameters, uint64_t newest);
+
+/* Parameters of the volume that a reduced one was made of; others are returned as they are. */
+uds_geometry_parameters uds_geometry_whole(const uds_geometry_parameters *parameters);
+
+/*
+ * Place of a chapter in the ring: spec 01 section 2.4.  Chapters that are older than the moved one by
+ * a window or more have places, too, so that numbers may begin anew after a loss.
+ */
 uint32_t uds_geometry_physical_chapter(const uds_geometry *geometry, uint64_t virtual_chapter);
 
-/* Number of chapters (0..2) that expire when newest becomes the open chapter. */
+/*
+ * Number of chapters (0..2) that expire when newest becomes the open chapter; of a reduced volume,
+ * from the conversion on.
+ */
 uint32_t uds_geometry_expire(const uds_geometry *geometry, uint64_t newest);
 
 /*
- * Oldest valid chapter when newest is the open one, of an index that has had no conversion
- * (newest - chapters + 1, or 0).
+ * Oldest valid chapter when newest is the open one: newest - chapters + 1, or 0.  In a reduced volume
+ * it is one more from the time when the moved chapter leaves to when its place is used again.  No two
+ * of the chapters oldest..newest share a place, also while newest is below what it was at the
+ * conversion, because chapters were lost: up to there the window is shorter.
  */
 uint64_t uds_geometry_oldest(const uds_geometry *geometry, uint64_t newest);
 
@@ -95,11 +118,25 @@ bool uds_geometry_has_sparse(const uds_geometry *geometry, uint64_t oldest, uint
 bool uds_geometry_is_sparse(const uds_geometry *geometry, uint64_t oldest, uint64_t newest,
                             uint64_t chapter);
 
-/* First page of a physical chapter in the volume: page 0 is the header. */
+/*
+ * First page of a physical chapter in the volume file: page 0 is the header.  In a reduced volume the
+ * pages of one chapter behind it are not used: all others stay where they were.
+ */
 static inline uint64_t
 uds_geometry_chapter_page(const uds_geometry *geometry, uint32_t physical_chapter)
 {
-	return 1 + (uint64_t) geometry->pages_per_chapter * physical_chapter;
+	uint64_t place = (uint64_t) physical_chapter + (geometry->parameters.is_reduced ? 1 : 0);
+
+	return 1 + geometry->pages_per_chapter * place;
+}
+
+/* Bytes of the volume file that are not used. */
+static inline uint64_t
+uds_geometry_unused_bytes(const uds_geometry *geometry)
+{
+	return geometry->parameters.is_reduced
+	           ? (uint64_t) geometry->pages_per_chapter * geometry->parameters.page_bytes
+	           : 0;
 }
 
 /* Is a name with this sampling field a hook? */

@@ -80,18 +80,18 @@ count_requests(uds_index *index, uds_statistics *statistics)
 }
 
 static void
-describe_window(uds_index *index, uds_statistics *statistics)
+describe_window(uds_index *index, const uds_geometry *geometry, uds_statistics *statistics)
 {
 	uint64_t newest = 0;
 	uint64_t oldest;
 
 	for (uint32_t i = 0; i < index->config.zone_count; i++)
 		newest = UDS_MAX(newest, load(&index->zones[i].newest));
-	oldest = uds_geometry_oldest(&index->geometry, newest);
+	oldest = uds_geometry_oldest(geometry, newest);
 	statistics->newest_chapter = newest;
 	statistics->oldest_chapter = oldest;
-	statistics->window_size = index->geometry.records_per_volume;
-	for (uint32_t i = 0; i < index->geometry.parameters.chapters; i++)
+	statistics->window_size = geometry->records_per_volume;
+	for (uint32_t i = 0; i < geometry->parameters.chapters; i++)
 	{
 		uint64_t chapter = load(&index->slots[i].chapter);
 
@@ -128,6 +128,8 @@ count_sparse_cache(uds_index *index, uds_statistics *statistics)
 void
 uds_index_statistics(uds_index *index, uds_statistics *statistics)
 {
+	uds_geometry geometry;
+
 	memset(statistics, 0, sizeof(*statistics));
 	statistics->state = uds_index_state(index);
 	statistics->generation = load(&index->generation);
@@ -144,11 +146,14 @@ uds_index_statistics(uds_index *index, uds_statistics *statistics)
 	statistics->entries_expired = SINCE_RESET(expired);
 	statistics->entries_lost = SINCE_RESET(lost);
 	statistics->overflows = SINCE_RESET(overflows) + load(&index->unindexed_records);
-	describe_window(index, statistics);
+	uds_block_geometry(index, &geometry);
+	describe_window(index, &geometry, statistics);
 	statistics->chapters_written = load(&index->chapters_written_count);
 	statistics->index_memory = index->block_bytes - index->cache_bytes;
 	statistics->cache_memory = index->cache_bytes;
 	statistics->volume_bytes = load(&index->volume_bytes);
+	statistics->volume_bytes -=
+		UDS_MIN(statistics->volume_bytes, uds_geometry_unused_bytes(&geometry));
 	statistics->cache_hits = SINCE_RESET(cache_hits);
 	statistics->cache_misses = SINCE_RESET(cache_misses);
 	statistics->page_reads = uds_page_cache_reads(index->page_cache) - load(&index->reads_baseline);

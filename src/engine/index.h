@@ -111,6 +111,12 @@ bool uds_index_needs_triage(const uds_index *index, const uds_name *name);
  * the first time.  UDS_ERR_STATE before. */
 UDS_MUST_CHECK uds_status uds_index_name_key(const uds_index *index, uint8_t key[16]);
 
+/*
+ * Take over into a configuration of the settings what the files have of their own: their geometry,
+ * which may be reduced.  Without effect before the block was laid out.  Any process, any time.
+ */
+void uds_index_configuration(const uds_index *index, uds_config *config);
+
 /* ---- statistics ------------------------------------------------------------------------------ */
 
 /* What the writer is doing that takes time. */
@@ -143,7 +149,7 @@ typedef struct uds_statistics
 	/* window */
 	uint64_t window_size, oldest_chapter, newest_chapter;
 	uint64_t chapters_written;
-	/* sizes */
+	/* sizes; of the volume file without the place that a reduced one does not use */
 	uint64_t index_memory, cache_memory, volume_bytes;
 	/* page cache */
 	uint64_t cache_hits, cache_misses, page_reads, bad_pages;
@@ -442,6 +448,19 @@ UDS_MUST_CHECK uds_status uds_writer_resume(uds_writer *writer, uds_error *error
 UDS_MUST_CHECK uds_status uds_writer_rebuild(uds_writer *writer, uds_error *error);
 
 /*
+ * Give up the place of one chapter of a suspended index: write everything that is in memory, be it in
+ * a chapter that is not full, and convert the volume to one chapter fewer.  At most the chapters that
+ * the smaller window does not hold are lost: one, or two if the open one was not empty.
+ *
+ * UDS_OK         reduced; the index stays suspended, and is built again when it is resumed
+ * UDS_STOPPED    the host asked to stop; nothing has changed but what was written
+ * UDS_ERR_STATE  it is not suspended or not in memory, is reduced already, or has too few chapters
+ * others         it could not be read or written: it stays suspended as it was, or, where control
+ *                could not be replaced, is opened again from its files when it is resumed
+ */
+UDS_MUST_CHECK uds_status uds_writer_reduce(uds_writer *writer, uds_error *error);
+
+/*
  * Move the files to another directory, which is absent or empty, and go on there; requests wait
  * meanwhile.  What is in memory is saved before, or, where that is not possible, afterwards in the
  * new place; so an index that is read only for want of room is online again.  A suspended index
@@ -478,7 +497,8 @@ UDS_MUST_CHECK uds_status uds_writer_convert(uds_writer *writer, void *scratch, 
 
 #define UDS_CONVERT_BYTES ((size_t) 2 << 20)
 
-/* Forget everything: new files with a new nonce and the same name key; requests go on after it. */
+/* Forget everything: new files with a new nonce and the same name key; requests go on after it.
+ * They have the geometry of the configuration. */
 UDS_MUST_CHECK uds_status uds_writer_reset(uds_writer *writer, uds_error *error);
 
 /*

@@ -7,7 +7,8 @@
  *   HELD      the index in memory; the files are those of a crash
  *   SAVED     the same, and the files are complete: control says "clean", and has to say "running"
  *             before anything is written
- *   RECOVERY  nothing: a recovery was interrupted, or the index had failed; it starts over
+ *   RECOVERY  nothing: a recovery was interrupted, or the index had failed, or was reduced; it
+ *             starts over
  */
 #include "writer.h"
 
@@ -163,9 +164,8 @@ uds_writer_resume(uds_writer *writer, uds_error *error)
 
 /* ---- rebuild ------------------------------------------------------------------------------------ */
 
-/* Close the open chapter of all zones, if it holds anything, and write all chapters. */
-static uds_status
-write_everything(uds_writer *writer, uds_error *error)
+uds_status
+uds_writer_write_everything(uds_writer *writer, uds_error *error)
 {
 	uds_index *index = writer->index;
 	uint64_t newest = 0;
@@ -200,7 +200,7 @@ rebuild_running(uds_writer *writer, uds_error *error)
 	if (status != UDS_OK)
 		return status;
 	uds_writer_enter(writer);
-	status = write_everything(writer, error);
+	status = uds_writer_write_everything(writer, error);
 	status = uds_writer_leave(writer, status, error);
 	if (status != UDS_OK)
 	{

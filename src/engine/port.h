@@ -128,6 +128,12 @@ UDS_MUST_CHECK uds_status uds_port_file_size(uds_port *port, uds_port_file *file
                                              uds_error *error);
 UDS_MUST_CHECK uds_status uds_port_file_truncate(uds_port *port, uds_port_file *file,
                                                  uint64_t bytes, uds_error *error);
+/*
+ * Give the storage of bytes at offset back; the file keeps its length.  What is read there then is
+ * zeros, or what was there.  UDS_ERR_IO where the file system cannot.
+ */
+UDS_MUST_CHECK uds_status uds_port_file_punch(uds_port *port, uds_port_file *file, uint64_t offset,
+                                              uint64_t bytes, uds_error *error);
 /* A hint that bytes at offset will be read soon. */
 void uds_port_file_prefetch(uds_port *port, uds_port_file *file, uint64_t offset, uint64_t bytes);
 
@@ -205,7 +211,10 @@ UDS_MUST_CHECK bool uds_port_stamp_is_past(uds_port *port, const uds_stamp *stam
  * a recovery to a point in time?  Files of before a break are a copy of that time.
  */
 UDS_MUST_CHECK bool uds_port_stamp_is_current(uds_port *port, const uds_stamp *stamp);
-/* Are such files opened nevertheless? */
+/*
+ * Are such files opened nevertheless?  The same for files of a host with another identity, and for
+ * what the system refuses to read.
+ */
 UDS_MUST_CHECK bool uds_port_accepts_stale(uds_port *port);
 /* Identity of the host's data (the system identifier in the server). */
 uint64_t uds_port_system_identifier(uds_port *port);

@@ -109,7 +109,6 @@ uds_record_page_encode(uint8_t *page, const uds_record_ref *records, uint32_t co
 	uint16_t positions[UDS_RECORDS_PER_PAGE];
 	uint64_t tombstones[2] = { 0, 0 };
 	uint16_t record_count = (uint16_t) count;
-	uint32_t crc;
 
 	UDS_ASSERT(count <= UDS_RECORDS_PER_PAGE);
 	sort_records(keys, records, count);
@@ -133,7 +132,14 @@ uds_record_page_encode(uint8_t *page, const uds_record_ref *records, uint32_t co
 	       &identity->chapter,
 	       sizeof(identity->chapter));
 	memcpy(page + offsetof(uds_record_page, tombstones), tombstones, sizeof(tombstones));
-	crc = page_crc(page, identity);
+	uds_record_page_seal(page, identity);
+}
+
+void
+uds_record_page_seal(uint8_t *page, const uds_page_identity *identity)
+{
+	uint32_t crc = page_crc(page, identity);
+
 	memcpy(page, &crc, sizeof(crc));
 }
 

@@ -60,6 +60,9 @@ void uds_record_page_order(uint16_t *positions, uint32_t count);
 void uds_record_page_encode(uint8_t *page, const uds_record_ref *records, uint32_t count,
                             uint16_t page_number, const uds_page_identity *identity);
 
+/* Make the checksum of a page anew, for another identity of the same chapter. */
+void uds_record_page_seal(uint8_t *page, const uds_page_identity *identity);
+
 /*
  * Is this the page that was written under this number and identity?
  * UDS_OK, or UDS_ERR_CORRUPT.

@@ -11,6 +11,9 @@
  *    was posted.  A hint of another chapter may be this name's older version or another name's: the
  *    chapter it leads to is searched, and tells.  Of chapters that are sparse in the end only hooks
  *    are replayed: other entries would be gone by then.
+ *
+ * What is damaged is left out, and told.  What the system refuses to read ends the recovery instead:
+ * it may be there at the next try, but not after its number and its place were used again.
  */
 #include "recovery.h"
 
@@ -29,7 +32,20 @@ typedef struct replay
 	uint64_t loaded;  /* number of the open chapter of the save, or UDS_NO_CHAPTER */
 	bool is_sparse;   /* the chapter will be sparse: its hooks are all that counts */
 	uds_recovery_result *result;
+	uds_error *error;
 } replay;
+
+/* Does a failed read end the recovery?  Then tell how to go on. */
+static bool
+must_end(const uds_volume *volume, uds_status status, uds_error *error)
+{
+	if (status != UDS_ERR_IO || uds_port_accepts_stale(volume->port))
+		return false;
+	uds_error_hint(error,
+	               "When it can be read, call uds_resume(). To do without what cannot be read, set "
+	               "\"uds.accept_stale\" before.");
+	return true;
+}
 
 /* ---- seals ------------------------------------------------------------------------------------ */
 
@@ -64,36 +80,41 @@ is_sealed(const uds_index *index, uint64_t chapter)
 	return chapter_in(index, uds_geometry_physical_chapter(&index->geometry, chapter)) == chapter;
 }
 
+static void
+note_future(uds_recovery_result *result, const uds_seal *seal)
+{
+	if (result->future_chapters == 0 || seal->chapter < result->first_future)
+		result->first_future = seal->chapter;
+	result->future_chapters++;
+}
+
 /* Read all seals into the slots. */
 static uds_status
-scan_seals(uds_index *index, uds_volume *volume, uds_recovery_result *result)
+scan_seals(uds_index *index, uds_volume *volume, const uds_control *control,
+           uds_recovery_result *result, uds_error *error)
 {
 	uds_block_set_phase(index, UDS_PHASE_SEALS, index->geometry.parameters.chapters);
 	for (uint32_t i = 0; i < index->geometry.parameters.chapters; i++)
 	{
 		uds_seal seal;
-		uds_error seal_error = { 0 };
 		uds_status status;
 
 		if (uds_port_should_stop(volume->port))
 			return UDS_STOPPED;
 		clear_slot(index, i);
 		atomic_store_explicit(&index->progress_done, i, memory_order_relaxed);
-		status = uds_volume_read_seal(volume, i, &seal, &seal_error);
+		status = uds_volume_read_seal(volume, i, &seal, error);
 		if (status == UDS_NOT_FOUND)
 			continue;
-		if (status == UDS_STOPPED)
+		if (status == UDS_STOPPED || must_end(volume, status, error))
 			return status;
 		if (status != UDS_OK)
 		{
-			uds_port_log(volume->port,
-			             UDS_LOG_WARNING,
-			             "a chapter is lost: %s",
-			             seal_error.message);
+			uds_port_log(volume->port, UDS_LOG_WARNING, "a chapter is lost: %s", error->message);
 			result->damaged_chapters++;
 		}
-		else if (!uds_port_stamp_is_past(volume->port, &seal.stamp))
-			result->future_chapters++;
+		else if (!uds_control_is_past(control, volume->port, &seal))
+			note_future(result, &seal);
 		else
 		{
 			set_slot(index, i, &seal);
@@ -121,30 +142,30 @@ newest_sealed(const uds_index *index)
 
 /* Drop newest chapters until one verifies as a whole. */
 static uds_status
-verify_newest(uds_index *index, uds_volume *volume, uds_recovery_result *result)
+verify_newest(uds_index *index, uds_volume *volume, uds_recovery_result *result, uds_error *error)
 {
 	for (;;)
 	{
 		uint64_t newest = newest_sealed(index);
 		uint32_t physical;
-		uds_error seal_error = { 0 };
 		uds_seal seal;
 		uds_status status;
 
 		if (newest == UDS_NO_CHAPTER)
 			return UDS_OK;
+		error->message[0] = '\0';
 		physical = uds_geometry_physical_chapter(&index->geometry, newest);
-		status = uds_volume_read_seal(volume, physical, &seal, &seal_error);
+		status = uds_volume_read_seal(volume, physical, &seal, error);
 		if (status == UDS_OK)
-			status = uds_volume_verify_chapter(volume, &seal, index->writer_image, &seal_error);
-		if (status == UDS_OK || status == UDS_STOPPED)
+			status = uds_volume_verify_chapter(volume, &seal, index->writer_image, error);
+		if (status == UDS_OK || status == UDS_STOPPED || must_end(volume, status, error))
 			return status;
-		/* Gone between two reads, unreadable, torn: in each case it does not exist. */
+		/* Gone between two reads, torn, accepted to be lost: in each case it does not exist. */
 		uds_port_log(volume->port,
 		             UDS_LOG_WARNING,
 		             "the newest chapter %llu is incomplete and dropped: %s",
 		             (unsigned long long) newest,
-		             seal_error.message[0] != '\0' ? seal_error.message : "no seal");
+		             error->message[0] != '\0' ? error->message : "no seal");
 		clear_slot(index, physical);
 		result->damaged_chapters++;
 		result->sealed_chapters--;
@@ -179,7 +200,10 @@ fetch_page(replay *state, uint64_t chapter, uint32_t page, uint32_t *slot, const
 {
 	uds_page_cache *cache = state->index->page_cache;
 	uds_page found;
-	uds_status status = uds_page_cache_get(cache, state->volume, chapter, page, 0, &found);
+	uds_status status;
+
+	state->volume->read_errno = 0;
+	status = uds_page_cache_get(cache, state->volume, chapter, page, 0, &found);
 
 	*slot = found.slot;
 	*data = found.data;
@@ -191,10 +215,22 @@ fetch_page(replay *state, uint64_t chapter, uint32_t page, uint32_t *slot, const
 	}
 	if (status == UDS_NOT_FOUND && *slot != UDS_PAGE_SLOT_NONE)
 		uds_page_cache_release(cache, state->volume->port, *slot);
+	if (status == UDS_NOT_FOUND && state->volume->read_errno != 0)
+	{
+		uds_status refusal = uds_error_set(state->error,
+		                                   UDS_ERR_IO,
+		                                   state->volume->read_errno,
+		                                   "page %u of chapter %llu could not be read",
+		                                   page,
+		                                   (unsigned long long) chapter);
+
+		if (must_end(state->volume, refusal, state->error))
+			return refusal;
+	}
 	return status == UDS_OVERFLOW ? UDS_ERR_INTERNAL : status;
 }
 
-/* Does a chapter of the volume hold a name?  UDS_OK, UDS_NOT_FOUND, UDS_ERR_INTERNAL. */
+/* Does a chapter of the volume hold a name?  UDS_OK, UDS_NOT_FOUND, UDS_ERR_IO, UDS_ERR_INTERNAL. */
 static uds_status
 search_chapter(replay *state, uint64_t chapter, const uds_name *name)
 {
@@ -225,9 +261,13 @@ search_chapter(replay *state, uint64_t chapter, const uds_name *name)
 	return status == UDS_OK ? UDS_OK : UDS_NOT_FOUND;
 }
 
-/* Lead the volume index to a name of the chapter that is replayed. */
+/*
+ * Lead the volume index to a name of the chapter that is replayed.  One that the chapter's index has
+ * dropped cannot be found there: it gets no entry of its own, but takes over the one that it has, or
+ * the older version that it replaces would answer again.
+ */
 static uds_status
-replay_name(replay *state, const uds_name *name)
+replay_name(replay *state, const uds_name *name, bool is_indexed)
 {
 	uds_volume_index *volume_index = &state->index->volume_index;
 	uint64_t chapter = state->chapter;
@@ -255,12 +295,14 @@ replay_name(replay *state, const uds_name *name)
 		if (entry.kind == UDS_ENTRY_HINT && entry.chapter != chapter)
 		{
 			status = search_chapter(state, entry.chapter, name);
-			if (status == UDS_ERR_INTERNAL)
+			if (uds_status_is_error(status))
 				return status;
 			is_own = status == UDS_OK;
 		}
 		if (is_own)
 			status = uds_volume_index_move(volume_index, &entry, chapter);
+		else if (!is_indexed)
+			return UDS_OK;
 		else
 			status = uds_volume_index_put(volume_index, &entry, chapter);
 	}
@@ -287,7 +329,7 @@ is_indexed(replay *state, uint32_t record_page, const uds_name *name)
 }
 
 static uds_status
-replay_record_page(replay *state, const uint8_t *page, uint32_t number, bool must_be_indexed)
+replay_record_page(replay *state, const uint8_t *page, uint32_t number, bool has_dropped)
 {
 	uint32_t count = uds_record_page_count(page);
 	uds_status status = UDS_OK;
@@ -304,8 +346,7 @@ replay_record_page(replay *state, const uint8_t *page, uint32_t number, bool mus
 			                          &uds_record_page_record(page, i + NAMES_AHEAD)->name);
 		if (state->is_sparse && !uds_volume_index_is_hook(&state->index->volume_index, name))
 			continue;
-		if (!must_be_indexed || is_indexed(state, number, name))
-			status = replay_name(state, name);
+		status = replay_name(state, name, !has_dropped || is_indexed(state, number, name));
 	}
 	return status;
 }
@@ -356,7 +397,7 @@ set_windows(replay *state, uint64_t newest)
 
 /* Replay one chapter of the volume. */
 static uds_status
-replay_chapter(replay *state, uds_error *error)
+replay_chapter(replay *state)
 {
 	uds_index *index = state->index;
 	const uds_geometry *geometry = &index->geometry;
@@ -370,7 +411,7 @@ replay_chapter(replay *state, uds_error *error)
 	                                          0,
 	                                          geometry->pages_per_chapter,
 	                                          index->writer_image,
-	                                          error);
+	                                          state->error);
 
 	if (status != UDS_OK)
 		return status;
@@ -399,9 +440,9 @@ replay_chapter(replay *state, uds_error *error)
 	return UDS_OK;
 }
 
-/* Replay chapters first .. newest - 1; a chapter that cannot be read is skipped and told. */
+/* Replay chapters first .. newest - 1; one that is accepted to be lost is skipped and told. */
 static uds_status
-replay_chapters(replay *state, uint64_t first, uds_error *error)
+replay_chapters(replay *state, uint64_t first)
 {
 	uds_index *index = state->index;
 	uint64_t newest = state->result->newest;
@@ -417,15 +458,16 @@ replay_chapters(replay *state, uint64_t first, uds_error *error)
 			return status;
 		if (is_sealed(index, chapter))
 		{
-			status = replay_chapter(state, error);
-			if (status == UDS_ERR_IO)
+			status = replay_chapter(state);
+			if (status != UDS_OK &&
+			    (status != UDS_ERR_IO || must_end(state->volume, status, state->error)))
+				return status;
+			if (status != UDS_OK)
 				uds_port_log(state->volume->port,
 				             UDS_LOG_WARNING,
 				             "chapter %llu cannot be read and is not replayed: %s",
 				             (unsigned long long) chapter,
-				             error->message);
-			else if (status != UDS_OK)
-				return status;
+				             state->error->message);
 		}
 		atomic_fetch_add_explicit(&index->progress_done, 1, memory_order_relaxed);
 	}
@@ -436,16 +478,18 @@ replay_chapters(replay *state, uint64_t first, uds_error *error)
 
 /* Copy what is known of the volume over a new layout of the block. */
 static uds_status
-lay_out_again(uds_index *index, uds_volume *volume)
+lay_out_again(uds_index *index, uds_volume *volume, const uds_control *control, uds_error *error)
 {
 	uds_config config = index->config;
 	uds_recovery_result ignored = { 0 };
-	uds_status status = uds_block_lay_out(index, volume->port, &config, false);
+	uds_status status;
 
+	config.geometry = index->geometry.parameters;
+	status = uds_block_lay_out(index, volume->port, &config, false);
 	if (status != UDS_OK)
 		return status == UDS_STOPPED ? UDS_STOPPED : UDS_ERR_INTERNAL;
-	status = scan_seals(index, volume, &ignored);
-	return status == UDS_OK ? verify_newest(index, volume, &ignored) : status;
+	status = scan_seals(index, volume, control, &ignored, error);
+	return status == UDS_OK ? verify_newest(index, volume, &ignored, error) : status;
 }
 
 /*
@@ -454,13 +498,12 @@ lay_out_again(uds_index *index, uds_volume *volume)
  */
 static uds_status
 load_save(uds_index *index, uds_volume *volume, const uds_control *control, uint64_t *loaded,
-          bool *has_surplus, uds_recovery_result *result)
+          bool *has_surplus, uds_recovery_result *result, uds_error *error)
 {
 	*loaded = UDS_NO_CHAPTER;
 	for (uint32_t i = 0; i < 2 && control->valid_save != UDS_NO_SAVE; i++)
 	{
 		uint32_t save = (control->valid_save + i) % 2;
-		uds_error load_error = { 0 };
 		uds_status status;
 
 		if (control->save_number < i + 1)
@@ -471,7 +514,7 @@ load_save(uds_index *index, uds_volume *volume, const uds_control *control, uint
 		                        control->save_number - i,
 		                        loaded,
 		                        has_surplus,
-		                        &load_error);
+		                        error);
 		if (status == UDS_OK)
 		{
 			result->has_save = true;
@@ -480,7 +523,7 @@ load_save(uds_index *index, uds_volume *volume, const uds_control *control, uint
 		}
 		*loaded = UDS_NO_CHAPTER;
 		*has_surplus = false;
-		if (status == UDS_STOPPED || status == UDS_ERR_INTERNAL)
+		if (status == UDS_STOPPED || status == UDS_ERR_INTERNAL || must_end(volume, status, error))
 			return status;
 		if (i == 0)
 		{
@@ -489,9 +532,9 @@ load_save(uds_index *index, uds_volume *volume, const uds_control *control, uint
 			             UDS_LOG_WARNING,
 			             "save %llu cannot be used: %s",
 			             (unsigned long long) control->save_number,
-			             status == UDS_NOT_FOUND ? "file is missing" : load_error.message);
+			             status == UDS_NOT_FOUND ? "file is missing" : error->message);
 		}
-		status = lay_out_again(index, volume);
+		status = lay_out_again(index, volume, control, error);
 		if (status != UDS_OK)
 			return status;
 	}
@@ -559,20 +602,20 @@ uds_status
 uds_recovery_run(uds_index *index, uds_volume *volume, const uds_control *control, bool is_clean,
                  uds_recovery_result *result, uds_error *error)
 {
-	replay state = { .index = index, .volume = volume, .result = result };
+	replay state = { .index = index, .volume = volume, .result = result, .error = error };
 	bool has_surplus = false;
 	uint64_t sealed;
 	uint64_t first;
 	uds_status status;
 
 	memset(result, 0, sizeof(*result));
-	status = scan_seals(index, volume, result);
+	status = scan_seals(index, volume, control, result, error);
 	if (status == UDS_OK)
-		status = verify_newest(index, volume, result);
+		status = verify_newest(index, volume, result, error);
 	if (status == UDS_OK && !is_clean)
 		status = rewrite_newest(index, volume, error);
 	if (status == UDS_OK)
-		status = load_save(index, volume, control, &state.loaded, &has_surplus, result);
+		status = load_save(index, volume, control, &state.loaded, &has_surplus, result, error);
 	if (status != UDS_OK)
 		return status;
 	sealed = newest_sealed(index);
@@ -591,7 +634,7 @@ uds_recovery_run(uds_index *index, uds_volume *volume, const uds_control *contro
 			return status;
 	}
 	first = result->has_save ? UDS_MAX(state.loaded, state.oldest) : state.oldest;
-	status = replay_chapters(&state, first, error);
+	status = replay_chapters(&state, first);
 	if (status != UDS_OK)
 		return status;
 	return uds_block_begin_chapter(index, result->newest) == UDS_OK ? UDS_OK : UDS_ERR_INTERNAL;

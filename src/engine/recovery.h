@@ -18,6 +18,7 @@ typedef struct uds_recovery_result
 	uint64_t sealed_chapters;   /* found on the volume */
 	uint64_t damaged_chapters;  /* seal or, of the newest, page */
 	uint64_t future_chapters;   /* not in this host's past */
+	uint64_t first_future;      /* lowest number among them */
 	uint64_t damaged_pages;     /* record pages met in replay */
 	bool has_save;              /* a save was loaded */
 	uint32_t save;              /* file it was in: 0 or 1 */
@@ -29,8 +30,11 @@ typedef struct uds_recovery_result
  * damaged half way).  All zones belong to the caller, the writer; afterwards they can go on with
  * chapter result->newest open.
  *
- * control   valid_save, save_number
+ * control   valid_save, save_number, and what of the files is past
  * is_clean  the files were closed in order: everything in them is durable
+ *
+ * What cannot be read ends it: chapters would be lost for good that the next try may find.  Only a
+ * host that accepts stale files goes on without, as with damage.
  *
  * UDS_OK, UDS_STOPPED (start over with a fresh block), UDS_ERR_IO, UDS_ERR_NO_SPACE,
  * UDS_ERR_INTERNAL

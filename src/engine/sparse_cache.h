@@ -161,7 +161,7 @@ void uds_sparse_cache_hit(uds_sparse_cache *cache, uint64_t chapter);
  * woken, again and again until there is nothing to do: an entry that one load gives back may be
  * what another reader's load did not find.
  *
- * volume  its port wakes zones; when it is not open, loads fail
+ * volume  its port wakes zones; when it cannot be opened, loads fail
  * oldest  of the window: older chapters are not loaded, and those that are there are dropped
  *
  * UDS_OK         one was performed or has failed (its pages are damaged or cannot be read), or was

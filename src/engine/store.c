@@ -6,6 +6,8 @@
  *   create   control "creating" - volume with its header, synced - control "running"
  *   open     control with the next generation, "running" - everything else
  *   reset    control "creating" with a new nonce (from here on nothing is remembered) - as create
+ *   reduce   the moved chapter, synced - control with the reduced geometry - header; the place that
+ *            is not used any more is given back
  *   convert  volume.new, synced - control "replacing" with its nonce (from here on only that one
  *            counts) - renamed - as open
  */
@@ -16,10 +18,8 @@
 /* ---- control ---------------------------------------------------------------------------------- */
 
 static void
-set_parameters(uds_control *control, const uds_config *config)
+set_parameters(uds_control *control, const uds_config *config, const uds_geometry_parameters *p)
 {
-	const uds_geometry_parameters *p = &config->geometry;
-
 	control->memory_mb = config->memory_mb;
 	control->structure = config->structure;
 	control->page_bytes = p->page_bytes;
@@ -41,24 +41,31 @@ structure_name(uint32_t structure)
 	return structure == UDS_STRUCTURE_BUCKETS ? "buckets" : "lists";
 }
 
-/* Do the files belong to this server? */
-static uds_status
-check_owner(const uds_store *store, const uds_control *control, uds_error *error)
+/* The geometry of the settings, reduced if the files are. */
+static uds_geometry_parameters
+expected_geometry(const uds_store *store, const uds_control *control)
 {
-	uint64_t system_identifier = uds_port_system_identifier(store->port);
+	uds_geometry_parameters parameters = store->config->geometry;
 
-	if (control->system_identifier != system_identifier)
+	if (control->is_reduced != 0 && !parameters.is_reduced)
 	{
-		(void) uds_error_set(error, UDS_ERR_MISMATCH, 0, "files belong to another server");
-		uds_error_detail(error,
-		                 "System identifier of the files is %llu, of this server %llu.",
-		                 (unsigned long long) control->system_identifier,
-		                 (unsigned long long) system_identifier);
-		uds_error_hint(error,
-		               "Set \"uds.directory\" to the files of this server, or forget everything "
-		               "that is in these with uds_reset().");
-		return UDS_ERR_MISMATCH;
+		parameters.chapters--;
+		parameters.is_reduced = true;
+		parameters.remapped_virtual = control->remapped_virtual;
+		parameters.remapped_physical = control->remapped_physical;
 	}
+	return parameters;
+}
+
+/* Take over a geometry: that of the settings, or of files that fit them otherwise. */
+static uds_status
+adopt_geometry(uds_store *store, const uds_geometry_parameters *parameters, uds_error *error)
+{
+	uds_config config = *store->config;
+
+	config.geometry = *parameters;
+	if (uds_index_size(&config) == 0 || uds_geometry_init(store->geometry, parameters) != UDS_OK)
+		return uds_error_set(error, UDS_ERR_CORRUPT, 0, "control file makes no sense");
 	return UDS_OK;
 }
 
@@ -127,41 +134,71 @@ uds_store_check_place(uds_store *store, uds_error *error)
 	return UDS_OK;
 }
 
-/* Do the files belong to this server, are they here, and do they make sense? */
+/* Do the files belong to this server, or are they given to it? */
 static uds_status
-check_identity(uds_store *store, uds_error *error)
+check_identity(const uds_store *store, const uds_control *control, uds_error *error)
+{
+	uint64_t system_identifier = uds_port_system_identifier(store->port);
+
+	if (control->system_identifier == system_identifier || uds_port_accepts_stale(store->port))
+		return UDS_OK;
+	(void) uds_error_set(error, UDS_ERR_MISMATCH, 0, "files belong to another server");
+	uds_error_detail(error,
+	                 "System identifier of the files is %llu, of this server %llu.",
+	                 (unsigned long long) control->system_identifier,
+	                 (unsigned long long) system_identifier);
+	uds_error_hint(
+		error,
+		"Set \"uds.directory\" to the files of this server. If these belong to its data, "
+		"such as after pg_upgrade, set \"uds.accept_stale\" and call uds_resume() to take "
+		"them over; or forget what is in them with uds_reset().");
+	return UDS_ERR_MISMATCH;
+}
+
+/* May this server have the files, are they here, and do they make sense? */
+static uds_status
+check_owner(uds_store *store, uds_error *error)
 {
 	const uds_control *control = &store->control;
-	uds_status status = check_owner(store, control, error);
+	uds_status status = check_identity(store, control, error);
 
 	if (status == UDS_OK)
 		status = uds_store_check_place(store, error);
 	if (status != UDS_OK)
 		return status;
 	if (control->state < UDS_CONTROL_CLEAN || control->state > UDS_CONTROL_REPLACING ||
-	    (control->valid_save > 1 && control->valid_save != UDS_NO_SAVE))
+	    (control->valid_save > 1 && control->valid_save != UDS_NO_SAVE) ||
+	    control->trusted_generation > control->generation ||
+	    control->undone_generation > control->generation)
 		return uds_error_set(error, UDS_ERR_CORRUPT, 0, "control file makes no sense");
 	return UDS_OK;
 }
 
-/* Do the files fit the configuration?  What "wanted" would be in control. */
+/*
+ * Do the files fit the configuration, reduced or not?  What "wanted" would be in control, and the
+ * geometry of files that fit.
+ */
 static bool
-fits_configuration(const uds_store *store, const uds_control *control, uds_control *wanted)
+fits_configuration(const uds_store *store, const uds_control *control, uds_control *wanted,
+                   uds_geometry_parameters *geometry)
 {
 	*wanted = *control;
-	set_parameters(wanted, store->config);
+	*geometry = expected_geometry(store, control);
+	set_parameters(wanted, store->config, geometry);
 	/* It is a name for the rest. */
 	wanted->memory_mb = control->memory_mb;
 	return memcmp(wanted, control, sizeof(*wanted)) == 0;
 }
 
+/* Takes over the geometry of the files. */
 static uds_status
-check_parameters(const uds_store *store, const uds_control *control, uds_error *error)
+check_parameters(uds_store *store, const uds_control *control, uds_error *error)
 {
+	uds_geometry_parameters geometry;
 	uds_control wanted;
 
-	if (fits_configuration(store, control, &wanted))
-		return UDS_OK;
+	if (fits_configuration(store, control, &wanted, &geometry))
+		return adopt_geometry(store, &geometry, error);
 	(void) uds_error_set(error, UDS_ERR_MISMATCH, 0, "files do not fit the settings");
 	uds_error_detail(error,
 	                 "Files: %u MB, %u chapters (%u sparse), index \"%s\"; settings: %u MB, %u "
@@ -279,7 +316,9 @@ make_identity(uds_store *store, uds_error *error)
 	control->system_identifier = uds_port_system_identifier(store->port);
 	control->generation = generation + 1;
 	control->valid_save = UDS_NO_SAVE;
-	set_parameters(control, store->config);
+	set_parameters(control, store->config, &store->config->geometry);
+	if (uds_geometry_init(store->geometry, &store->config->geometry) != UDS_OK)
+		return uds_error_set(error, UDS_ERR_ARGUMENT, 0, "configuration is not valid");
 	atomic_store_explicit(&store->index->nonce, nonce, memory_order_relaxed);
 	atomic_store_explicit(&store->index->generation, control->generation, memory_order_relaxed);
 	return UDS_OK;
@@ -292,6 +331,22 @@ uds_store_forget_save(uds_store *store)
 	store->control.save_number++;
 }
 
+uds_status
+uds_store_reduce(uds_store *store, const uds_geometry *reduced, uds_error *error)
+{
+	uds_control before = store->control;
+	uds_status status;
+
+	set_parameters(&store->control, store->config, &reduced->parameters);
+	uds_store_forget_save(store);
+	status = uds_store_write_control(store, UDS_CONTROL_RUNNING, error);
+	if (status == UDS_OK)
+		*store->geometry = *reduced;
+	else
+		store->control = before;
+	return status;
+}
+
 /*
  * A save of a time that this host does not know, or perhaps of one: control was written after it.
  * It would bring back records that never were, and lead to chapters that are dropped.
@@ -301,7 +356,7 @@ drop_future_save(uds_store *store)
 {
 	uds_control *control = &store->control;
 
-	if (control->valid_save == UDS_NO_SAVE || uds_port_stamp_is_past(store->port, &control->stamp))
+	if (control->valid_save == UDS_NO_SAVE || uds_control_save_is_past(control, store->port))
 		return;
 	uds_port_log(store->port,
 	             UDS_LOG_WARNING,
@@ -363,6 +418,22 @@ remove_leftover(uds_store *store)
 		uds_port_log(store->port, UDS_LOG_WARNING, "%s", error.message);
 }
 
+void
+uds_store_punch(uds_store *store, uds_log_level level)
+{
+	uds_error error = { 0 };
+
+	if (uds_port_file_punch(store->port,
+	                        store->volume.file,
+	                        store->geometry->parameters.page_bytes,
+	                        uds_geometry_unused_bytes(store->geometry),
+	                        &error) != UDS_OK)
+		uds_port_log(store->port,
+		             level,
+		             "the place of a chapter is not given back: %s",
+		             error.message);
+}
+
 /* Open the files that control describes, under the next generation. */
 uds_status
 uds_store_reopen(uds_store *store, uds_error *error)
@@ -398,6 +469,9 @@ uds_store_reopen(uds_store *store, uds_error *error)
 	atomic_store_explicit(&store->index->generation,
 	                      store->control.generation,
 	                      memory_order_relaxed);
+	/* The server may have ended before it was done. */
+	if (store->geometry->parameters.is_reduced)
+		uds_store_punch(store, UDS_LOG_DEBUG);
 	status = uds_volume_check_header(&store->volume, store->control.name_key, error);
 	if (status != UDS_ERR_CORRUPT)
 		return status;
@@ -408,7 +482,10 @@ uds_store_reopen(uds_store *store, uds_error *error)
 	return status;
 }
 
-/* Is there a chapter that does not lie in this host's past?  Opens the volume. */
+/*
+ * Is there a chapter that does not lie in this host's past, and was not known for that before?  Opens
+ * the volume.
+ */
 static bool
 has_future_chapter(uds_store *store)
 {
@@ -419,12 +496,13 @@ has_future_chapter(uds_store *store)
 	if (store->volume.file == NULL &&
 	    uds_volume_open(&store->volume, UDS_FILE_WRITE, &error) != UDS_OK)
 		return false;
-	for (uint32_t i = 0; i < store->config->geometry.chapters; i++)
+	for (uint32_t i = 0; i < store->geometry->parameters.chapters; i++)
 	{
 		if (uds_port_should_stop(store->port))
 			return false;
 		if (uds_volume_read_seal(&store->volume, i, &seal, &error) == UDS_OK &&
-		    !uds_port_stamp_is_past(store->port, &seal.stamp))
+		    !uds_control_is_past(&store->control, store->port, &seal) &&
+		    !uds_control_is_undone(&store->control, &seal))
 			return true;
 	}
 	return false;
@@ -454,6 +532,26 @@ check_time(uds_store *store, uds_error *error)
 	return UDS_ERR_MISMATCH;
 }
 
+/*
+ * Take over files of another server.  Its history is not this host's, so that no stamp in them can
+ * be judged: all that is there now is past.  Durable with the next write of control.
+ */
+static void
+adopt_files(uds_store *store)
+{
+	uds_control *control = &store->control;
+	uint64_t system_identifier = uds_port_system_identifier(store->port);
+
+	if (control->system_identifier == system_identifier)
+		return;
+	uds_port_log(store->port,
+	             UDS_LOG_INFO,
+	             "files of the server with the system identifier %llu are taken over",
+	             (unsigned long long) control->system_identifier);
+	control->system_identifier = system_identifier;
+	control->trusted_generation = control->generation;
+}
+
 /* Read control and open what it describes, or create everything where there is nothing. */
 uds_status
 uds_store_open(uds_store *store, uds_error *error)
@@ -463,12 +561,15 @@ uds_store_open(uds_store *store, uds_error *error)
 	if (status == UDS_OK)
 	{
 		store->has_control = true;
-		status = check_identity(store, error);
+		status = check_owner(store, error);
 		if (status == UDS_OK)
 			status = check_parameters(store, &store->control, error);
 		if (status == UDS_OK)
 			status = check_time(store, error);
-		return status == UDS_OK ? uds_store_reopen(store, error) : status;
+		if (status != UDS_OK)
+			return status;
+		adopt_files(store);
+		return uds_store_reopen(store, error);
 	}
 	if (status != UDS_NOT_FOUND)
 		return status;
@@ -483,6 +584,7 @@ uds_store_open(uds_store *store, uds_error *error)
 uds_status
 uds_store_inspect(uds_store *store, bool *fits, uds_error *error)
 {
+	uds_geometry_parameters geometry;
 	uds_control wanted;
 	uds_status status = uds_control_read(store->port, &store->control, error);
 
@@ -491,10 +593,15 @@ uds_store_inspect(uds_store *store, bool *fits, uds_error *error)
 		return status == UDS_NOT_FOUND ? UDS_OK : status;
 	store->has_control = true;
 	atomic_store_explicit(&store->index->nonce, store->control.nonce, memory_order_relaxed);
-	status = check_identity(store, error);
+	*fits = fits_configuration(store, &store->control, &wanted, &geometry);
+	status = check_owner(store, error);
+	if (status == UDS_OK)
+		status = adopt_geometry(store, *fits ? &geometry : &store->config->geometry, error);
 	if (status == UDS_OK)
 		status = check_time(store, error);
 	uds_volume_close(&store->volume);
+	if (status == UDS_OK)
+		adopt_files(store);
 	/* Another file under the name of the new volume must not be taken for it. */
 	if (status == UDS_OK && store->control.state == UDS_CONTROL_REPLACING)
 	{
@@ -502,7 +609,6 @@ uds_store_inspect(uds_store *store, bool *fits, uds_error *error)
 		if (status == UDS_OK)
 			status = uds_store_write_control(store, UDS_CONTROL_CLEAN, error);
 	}
-	*fits = fits_configuration(store, &store->control, &wanted);
 	return status;
 }
 
@@ -514,7 +620,10 @@ uds_store_replace(uds_store *store, uint64_t nonce, uds_error *error)
 	control->nonce = nonce;
 	control->generation++;
 	control->valid_save = UDS_NO_SAVE;
-	set_parameters(control, store->config);
+	/* What was undone is not in the new volume, whose numbers begin anew. */
+	control->undone_chapter = 0;
+	control->undone_generation = 0;
+	set_parameters(control, store->config, &store->config->geometry);
 	return uds_store_write_control(store, UDS_CONTROL_REPLACING, error);
 }
 

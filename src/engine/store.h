@@ -10,12 +10,16 @@
 
 #pragma GCC visibility push(hidden)
 
-/* Process-local.  All zero but the first part, which the caller sets, and the volume's pointers. */
+/*
+ * Process-local.  All zero but the first part, which the caller sets, and the volume's pointers, of
+ * which geometry is the same.
+ */
 typedef struct uds_store
 {
 	uds_port *port;
-	uds_index *index; /* gets nonce and generation */
-	const uds_config *config;
+	uds_index *index;         /* gets nonce and generation */
+	const uds_config *config; /* of the settings */
+	uds_geometry *geometry;   /* of the files, where they are known: that of config, or reduced */
 
 	uds_port_file *lock; /* NULL: the files are not ours */
 	uds_volume volume;
@@ -43,8 +47,20 @@ UDS_MUST_CHECK uds_status uds_store_reopen(uds_store *store, uds_error *error);
 UDS_MUST_CHECK uds_status uds_store_create(uds_store *store, uds_error *error);
 
 /*
+ * Let control say that the files have a reduced geometry and no save: from then on they are reduced,
+ * and geometry is taken over.  The chapters lie where it has them.  On failure it may be so, too:
+ * control has to be read again.
+ */
+UDS_MUST_CHECK uds_status uds_store_reduce(uds_store *store, const uds_geometry *reduced,
+                                           uds_error *error);
+
+/* Give back the place that a reduced volume does not use; a failure is told on this level. */
+void uds_store_punch(uds_store *store, uds_log_level level);
+
+/*
  * Read control, and tell whose the files are and of when, as uds_store_open does, but not whether
- * they fit the configuration.  A conversion that was not completed is.
+ * they fit the configuration.  A conversion that was not completed is.  Takes over the geometry of
+ * files that fit, and of the configuration for those that do not.
  *
  * fits  [out]  they fit the configuration, or there is no control
  *

@@ -14,6 +14,7 @@
 struct uds_verifier
 {
 	uds_index *index;
+	uds_geometry geometry; /* of that block */
 	uds_volume volume;
 	uint64_t epoch;    /* of the block that the chapters belong to */
 	uint64_t moves;    /* of the files when the volume was opened */
@@ -28,7 +29,10 @@ struct uds_verifier
 static size_t
 image_bytes(const uds_index *index)
 {
-	return (size_t) index->geometry.pages_per_chapter * index->geometry.parameters.page_bytes;
+	uds_geometry geometry;
+
+	uds_block_geometry(index, &geometry);
+	return (size_t) geometry.pages_per_chapter * geometry.parameters.page_bytes;
 }
 
 size_t
@@ -103,10 +107,11 @@ uds_verifier_open(void *memory, uds_index *index, uds_port *port, uds_verifier *
 		return uds_error_set(error, UDS_ERR_STATE, 0, "index is being recovered or offline");
 	verifier->image = (uint8_t *) memory + UDS_ALIGN(sizeof(*verifier), UDS_CACHE_LINE);
 	verifier->end = newest;
-	verifier->chapter = uds_geometry_oldest(&index->geometry, newest);
+	uds_block_geometry(index, &verifier->geometry);
+	verifier->chapter = uds_geometry_oldest(&verifier->geometry, newest);
 	verifier->volume = (uds_volume){
 		.port = port,
-		.geometry = &index->geometry,
+		.geometry = &verifier->geometry,
 		.slots = index->slots,
 		.nonce = &index->nonce,
 		.bad_pages = &index->bad_pages,
@@ -128,7 +133,7 @@ static void UDS_PRINTF(3, 4)
 	problem = &verifier->list[verifier->count - 1];
 	problem->chapter = verifier->chapter;
 	problem->physical_chapter =
-		uds_geometry_physical_chapter(&verifier->index->geometry, verifier->chapter);
+		uds_geometry_physical_chapter(&verifier->geometry, verifier->chapter);
 	problem->page = page;
 	va_start(arguments, format);
 	vsnprintf(problem->text, sizeof(problem->text), format, arguments);
@@ -138,14 +143,14 @@ static void UDS_PRINTF(3, 4)
 static const uint8_t *
 page_of(const uds_verifier *verifier, uint32_t number)
 {
-	return verifier->image + (size_t) number * verifier->index->geometry.parameters.page_bytes;
+	return verifier->image + (size_t) number * verifier->geometry.parameters.page_bytes;
 }
 
 /* Each page against its place, all together against the seal. */
 static void
 check_pages(uds_verifier *verifier, const uds_seal *seal, bool *are_sound)
 {
-	const uds_geometry *geometry = &verifier->index->geometry;
+	const uds_geometry *geometry = &verifier->geometry;
 	uint32_t pages = geometry->index_pages + geometry->parameters.record_pages;
 	uint32_t crc = 0;
 
@@ -178,7 +183,7 @@ check_pages(uds_verifier *verifier, const uds_seal *seal, bool *are_sound)
 static bool
 is_indexed(const uds_verifier *verifier, const uds_name *name, uint32_t record_page)
 {
-	const uds_geometry *geometry = &verifier->index->geometry;
+	const uds_geometry *geometry = &verifier->geometry;
 	uint32_t list = uds_geometry_chapter_list(geometry, uds_name_chapter_field(name));
 
 	for (uint32_t i = 0; i < geometry->index_pages; i++)
@@ -200,7 +205,7 @@ is_indexed(const uds_verifier *verifier, const uds_name *name, uint32_t record_p
 static void
 check_records(uds_verifier *verifier, const uds_seal *seal)
 {
-	const uds_geometry *geometry = &verifier->index->geometry;
+	const uds_geometry *geometry = &verifier->geometry;
 	uint32_t records = 0;
 	uint32_t tombstones = 0;
 	uint32_t unindexed = 0;
@@ -241,7 +246,7 @@ check_records(uds_verifier *verifier, const uds_seal *seal)
 static void
 check_page_map(uds_verifier *verifier, uint32_t physical)
 {
-	const uds_geometry *geometry = &verifier->index->geometry;
+	const uds_geometry *geometry = &verifier->geometry;
 	uint32_t entries;
 
 	for (uint32_t i = 0; i < geometry->index_pages; i++)
@@ -267,7 +272,7 @@ check_page_map(uds_verifier *verifier, uint32_t physical)
 static uds_status
 check_chapter(uds_verifier *verifier, uint32_t physical)
 {
-	const uds_geometry *geometry = &verifier->index->geometry;
+	const uds_geometry *geometry = &verifier->geometry;
 	uds_chapter_slot *slot = &verifier->index->slots[physical];
 	uds_error error = { 0 };
 	uds_seal seal;
@@ -336,7 +341,7 @@ uds_status
 uds_verifier_next(uds_verifier *verifier, uds_problem *problems, uint32_t max, uint32_t *count)
 {
 	uds_index *index = verifier->index;
-	uint32_t physical = uds_geometry_physical_chapter(&index->geometry, verifier->chapter);
+	uint32_t physical = uds_geometry_physical_chapter(&verifier->geometry, verifier->chapter);
 	uds_chapter_slot *slot = &index->slots[physical];
 	uds_status status = UDS_OK;
 	uint64_t there;
@@ -361,7 +366,7 @@ uds_verifier_next(uds_verifier *verifier, uds_problem *problems, uint32_t max, u
 		return UDS_PENDING;
 	/* The window has moved over it. */
 	if (atomic_load_explicit(&slot->chapter, memory_order_acquire) != there ||
-	    uds_geometry_oldest(&index->geometry,
+	    uds_geometry_oldest(&verifier->geometry,
 	                        atomic_load_explicit(&index->close_wanted, memory_order_acquire)) >
 	        verifier->chapter)
 		verifier->count = 0;
@@ -388,11 +393,14 @@ bool
 uds_index_chapter(const uds_index *index, uint32_t physical_chapter, uds_chapter_info *info)
 {
 	const uds_chapter_slot *slot;
+	uds_geometry geometry;
 	uint64_t newest;
 
 	memset(info, 0, sizeof(*info));
-	if (atomic_load_explicit(&index->epoch, memory_order_acquire) == 0 ||
-	    physical_chapter >= index->geometry.parameters.chapters)
+	if (atomic_load_explicit(&index->epoch, memory_order_acquire) == 0)
+		return false;
+	uds_block_geometry(index, &geometry);
+	if (physical_chapter >= geometry.parameters.chapters)
 		return false;
 	slot = &index->slots[physical_chapter];
 	newest = atomic_load_explicit(&index->close_wanted, memory_order_acquire);
@@ -402,6 +410,7 @@ uds_index_chapter(const uds_index *index, uint32_t physical_chapter, uds_chapter
 	info->generation = atomic_load_explicit(&slot->generation, memory_order_relaxed);
 	info->records = atomic_load_explicit(&slot->records, memory_order_relaxed);
 	info->tombstones = atomic_load_explicit(&slot->tombstones, memory_order_relaxed);
-	info->is_sparse = uds_block_is_sparse(index, newest, info->chapter);
+	info->is_sparse =
+		index->sparse_cache != NULL && info->chapter + geometry.dense_chapters <= newest;
 	return atomic_load_explicit(&slot->chapter, memory_order_acquire) == info->chapter;
 }

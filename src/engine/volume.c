@@ -28,6 +28,19 @@ uds_volume_open(uds_volume *volume, uint32_t file_flags, uds_error *error)
 	return uds_port_file_open(volume->port, UDS_VOLUME_FILE, file_flags, &volume->file, error);
 }
 
+/* A worker that could not open the volume tries again whenever it needs it. */
+static uds_status
+open_if_closed(uds_volume *volume, uds_error *error)
+{
+	uds_status status;
+
+	if (volume->file != NULL)
+		return UDS_OK;
+	status = uds_volume_open(volume, UDS_FILE_READ, error);
+	return status == UDS_NOT_FOUND ? uds_error_set(error, UDS_ERR_IO, 0, "volume is missing")
+	                               : status;
+}
+
 void
 uds_volume_close(uds_volume *volume)
 {
@@ -106,6 +119,19 @@ uds_volume_page_identity(const uds_volume *volume, uint64_t chapter, uint32_t ge
 	};
 }
 
+void
+uds_volume_seal_page(const uds_volume *volume, uint8_t *page, uint64_t chapter, uint32_t generation,
+                     uint32_t number)
+{
+	const uds_geometry *geometry = volume->geometry;
+	uds_page_identity identity = uds_volume_page_identity(volume, chapter, generation, number);
+
+	if (number < geometry->index_pages)
+		uds_chapter_index_seal_page(page, geometry, &identity);
+	else
+		uds_record_page_seal(page, &identity);
+}
+
 uint32_t
 uds_volume_page_crc(const uds_geometry *geometry, const uint8_t *page, uint32_t number)
 {
@@ -159,7 +185,6 @@ check_seal(uds_volume *volume, uint32_t physical_chapter, uint8_t *page, uds_sea
 	if (uds_port_crc32c(uds_page_seed(&identity), page, geometry->parameters.page_bytes) !=
 	        seal->crc ||
 	    seal->format_version != UDS_FORMAT_VERSION ||
-	    uds_geometry_physical_chapter(geometry, seal->chapter) != physical_chapter ||
 	    seal->records > geometry->records_per_chapter || seal->tombstones > seal->records ||
 	    seal->unindexed > seal->records)
 		return uds_error_set(error,
@@ -167,6 +192,8 @@ check_seal(uds_volume *volume, uint32_t physical_chapter, uint8_t *page, uds_sea
 		                     0,
 		                     "seal of physical chapter %u is damaged",
 		                     physical_chapter);
+	if (uds_geometry_physical_chapter(geometry, seal->chapter) != physical_chapter)
+		return UDS_NOT_FOUND;
 	return UDS_OK;
 }
 
@@ -256,9 +283,8 @@ uds_volume_read_page(uds_volume *volume, uint64_t chapter, uint32_t page, uint8_
 		return UDS_NOT_FOUND;
 	generation = atomic_load_explicit(&slot->generation, memory_order_relaxed);
 	error.message[0] = '\0';
-	if (volume->file == NULL)
-		status = uds_error_set(&error, UDS_ERR_IO, 0, "volume is not open");
-	else
+	status = open_if_closed(volume, &error);
+	if (status == UDS_OK)
 		status = uds_port_file_read(volume->port,
 		                            volume->file,
 		                            buffer,
@@ -268,6 +294,8 @@ uds_volume_read_page(uds_volume *volume, uint64_t chapter, uint32_t page, uint8_
 		                            &error);
 	if (status == UDS_NOT_FOUND)
 		status = uds_error_set(&error, UDS_ERR_CORRUPT, 0, "file is too short");
+	if (status == UDS_ERR_IO)
+		volume->read_errno = error.system_errno;
 	return check_page(volume, chapter, generation, page, buffer, status, &error);
 }
 
@@ -377,9 +405,8 @@ uds_volume_read_index_pages(uds_volume *volume, uint64_t chapter, uint8_t *buffe
 	if (atomic_load_explicit(&slot->chapter, memory_order_acquire) != chapter)
 		return UDS_NOT_FOUND;
 	generation = atomic_load_explicit(&slot->generation, memory_order_relaxed);
-	if (volume->file == NULL)
-		status = uds_error_set(&error, UDS_ERR_IO, 0, "volume is not open");
-	else
+	status = open_if_closed(volume, &error);
+	if (status == UDS_OK)
 		status = uds_volume_read_pages(volume, physical, 0, geometry->index_pages, buffer, &error);
 	if (status == UDS_STOPPED)
 		return UDS_STOPPED;

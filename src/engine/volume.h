@@ -97,6 +97,7 @@ typedef struct uds_volume
 	uds_chapter_slot *slots;       /* in the block: one per physical chapter */
 	const _Atomic uint64_t *nonce; /* in the block */
 	_Atomic uint64_t *bad_pages;   /* in the block: statistics */
+	int32_t read_errno;            /* of the last read of a page that has failed */
 } uds_volume;
 
 /* UDS_NOT_FOUND when there is no volume file. */
@@ -116,6 +117,10 @@ UDS_MUST_CHECK uds_status uds_volume_check_header(uds_volume *volume, const uint
 uds_page_identity uds_volume_page_identity(const uds_volume *volume, uint64_t chapter,
                                            uint32_t generation, uint32_t page);
 
+/* Make the checksum of an index or record page in memory anew, for what its number demands. */
+void uds_volume_seal_page(const uds_volume *volume, uint8_t *page, uint64_t chapter,
+                          uint32_t generation, uint32_t number);
+
 /* Checksum that an index or record page carries, for the seal. */
 uint32_t uds_volume_page_crc(const uds_geometry *geometry, const uint8_t *page, uint32_t number);
 
@@ -127,7 +132,8 @@ void uds_volume_encode_seal(const uds_volume *volume, uds_seal *seal, uint8_t *p
  *
  * UDS_OK           seal is filled: a chapter of this index that belongs in this place
  * UDS_NOT_FOUND    the file ends before it, or the page holds no seal of this index (never
- *                  written, of an index that was reset)
+ *                  written, of an index that was reset), or one of a chapter that does not belong
+ *                  here (left by a conversion that was not finished, or from before it)
  * UDS_ERR_CORRUPT  the page was a seal of this index, but is damaged
  * UDS_ERR_IO       it could not be read
  */

@@ -164,6 +164,8 @@ uds_writer_go_offline(uds_writer *writer, uds_status status, uds_error *error)
 	writer->is_open = false;
 	if (status == UDS_ERR_CORRUPT && error->hint[0] == '\0')
 		uds_error_hint(error, "Restore the files, or forget everything with uds_reset().");
+	if ((status == UDS_ERR_IO || status == UDS_ERR_NO_SPACE) && error->hint[0] == '\0')
+		uds_error_hint(error, "When the cause is removed, call uds_resume().");
 	snprintf(reason,
 	         sizeof(reason),
 	         error->detail[0] != '\0' ? "%s (%s)" : "%s",
@@ -233,8 +235,8 @@ write_next_chapter(uds_writer *writer, uds_error *error)
 		         "chapter %llu could not be written: %s",
 		         (unsigned long long) chapter,
 		         error->message);
-		/* A zone may have marked it failed meanwhile. */
-		if (uds_index_state(index) != UDS_STATE_FAILED)
+		/* A zone may have marked it failed meanwhile; a suspended one stays suspended. */
+		if (uds_state_executes(uds_index_state(index)))
 			uds_block_set_state(index, UDS_STATE_READ_ONLY, reason);
 	}
 	/* Zones that are full go on, or learn that they cannot. */
@@ -290,6 +292,7 @@ uds_writer_save(uds_writer *writer, uds_control_state state, uds_error *error)
 		return status;
 	writer->store.control.valid_save = save;
 	writer->store.control.save_number = before.save_number + 1;
+	writer->store.control.save_generation = before.generation;
 	writer->store.control.save_time = uds_port_wall_clock(writer->port);
 	status = uds_store_write_control(&writer->store, state, error);
 	if (status != UDS_OK)
@@ -321,16 +324,41 @@ log_recovery(uds_writer *writer, const uds_recovery_result *result)
 	             (unsigned long long) result->future_chapters);
 }
 
+/*
+ * Note durably from where on the chapters that are in the file now are not of this history: as this
+ * host's log grows past their stamps, or when another server takes the files over, nothing else
+ * would tell.
+ */
+static void
+note_undone(uds_writer *writer, const uds_recovery_result *result)
+{
+	uds_control *control = &writer->store.control;
+	uds_error error = { 0 };
+
+	if (result->future_chapters == 0)
+		return;
+	control->undone_chapter = UDS_MAX(result->first_future, result->newest);
+	control->undone_generation = control->generation - 1;
+	if (uds_store_write_control(&writer->store, UDS_CONTROL_RUNNING, &error) != UDS_OK)
+		uds_port_log(writer->port,
+		             UDS_LOG_WARNING,
+		             "chapters that are not in this server's past could not be noted: %s",
+		             error.message);
+}
+
 uds_status
 uds_writer_recover(uds_writer *writer, uds_error *error)
 {
 	uds_index *index = writer->index;
 	uint64_t begin = uds_port_now(writer->port);
 	bool is_zeroed = atomic_load_explicit(&index->epoch, memory_order_relaxed) == 0;
+	uds_config config = writer->config;
 	uds_recovery_result result;
 	uint64_t bytes;
-	uds_status status = uds_block_lay_out(index, writer->port, &writer->config, is_zeroed);
+	uds_status status;
 
+	config.geometry = writer->geometry.parameters;
+	status = uds_block_lay_out(index, writer->port, &config, is_zeroed);
 	if (status == UDS_STOPPED)
 		return status;
 	if (status != UDS_OK)
@@ -366,6 +394,7 @@ uds_writer_recover(uds_writer *writer, uds_error *error)
 		writer->store.control.save_number--;
 		writer->store.must_write_control = true;
 	}
+	note_undone(writer, &result);
 	/* So that the next start need not do the same again. */
 	if (result.replayed_chapters > index->geometry.parameters.chapters / 8)
 	{
@@ -400,6 +429,16 @@ uds_writer_set_online(uds_writer *writer)
 		uds_block_publish_counters(index, i);
 	uds_block_set_state(index, UDS_STATE_ONLINE, NULL);
 	uds_writer_give_zones(writer);
+}
+
+/* Is the volume that control describes as much reduced as the block? */
+static bool
+has_geometry_of(const uds_control *control, const uds_geometry_parameters *parameters)
+{
+	return control->chapters == parameters->chapters &&
+	       control->is_reduced == (uint32_t) parameters->is_reduced &&
+	       control->remapped_virtual == parameters->remapped_virtual &&
+	       control->remapped_physical == parameters->remapped_physical;
 }
 
 /*
@@ -440,8 +479,10 @@ take_over(uds_writer *writer, uds_error *error)
 	 * names may be overwritten before this one is. */
 	writer->store.must_write_control = true;
 	if (writer->store.control.nonce !=
-	    atomic_load_explicit(&writer->index->nonce, memory_order_relaxed))
+	        atomic_load_explicit(&writer->index->nonce, memory_order_relaxed) ||
+	    !has_geometry_of(&writer->store.control, &writer->index->geometry.parameters))
 		return uds_error_set(error, UDS_ERR_MISMATCH, 0, "files were replaced while in use");
+	writer->geometry = writer->index->geometry;
 	status = take_place_over(writer, error);
 	if (status != UDS_OK)
 		return status;
@@ -474,9 +515,8 @@ uds_writer_open_index(uds_writer *writer, uds_error *error)
 	return status;
 }
 
-/* Is the index of a suspended block whole? */
-static bool
-is_held(const uds_index *index)
+bool
+uds_writer_is_held(const uds_index *index)
 {
 	uint32_t suspension = atomic_load_explicit(&index->suspension, memory_order_relaxed);
 
@@ -516,6 +556,7 @@ uds_writer_open(void *memory, uds_index *block, uds_port *port, const uds_config
 	writer->store.port = port;
 	writer->store.index = block;
 	writer->store.config = &writer->config;
+	writer->store.geometry = &writer->geometry;
 	writer->store.volume.port = port;
 	writer->store.volume.geometry = &writer->geometry;
 	writer->store.volume.nonce = &block->nonce;
@@ -528,7 +569,7 @@ uds_writer_open(void *memory, uds_index *block, uds_port *port, const uds_config
 		status = uds_store_lock(&writer->store, error);
 	if (status != UDS_OK)
 		return uds_writer_go_offline(writer, status, error);
-	if (uds_index_state(block) == UDS_STATE_SUSPENDED && !is_held(block))
+	if (uds_index_state(block) == UDS_STATE_SUSPENDED && !uds_writer_is_held(block))
 	{
 		/* A recovery that was interrupted: uds_writer_resume starts it over. */
 		return uds_writer_take_zones(writer);
@@ -633,7 +674,7 @@ uds_writer_checkpoint(uds_writer *writer, uds_error *error)
 	uds_status status;
 
 	memset(error, 0, sizeof(*error));
-	if (state == UDS_STATE_SUSPENDED && is_held(writer->index))
+	if (state == UDS_STATE_SUSPENDED && uds_writer_is_held(writer->index))
 		return uds_writer_suspend(writer, true, error);
 	if (!uds_state_executes(state))
 		return uds_writer_refuse(writer, "index is not online", error);

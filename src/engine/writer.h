@@ -15,8 +15,9 @@ struct uds_writer
 {
 	uds_index *index;
 	uds_port *port;
-	uds_config config;
-	uds_geometry geometry;
+	uds_config config; /* of the settings */
+	uds_geometry
+		geometry; /* of the files, where they are known: that of the settings, or reduced */
 	uds_store store;
 	bool has_zones;        /* all zones belong to this writer */
 	bool is_open;          /* it knows the files: the index was online or suspended under it */
@@ -38,6 +39,9 @@ void uds_writer_give_zones(uds_writer *writer);
 void uds_writer_enter(uds_writer *writer);
 uds_status uds_writer_leave(uds_writer *writer, uds_status status, uds_error *error);
 
+/* Is the index of a suspended block whole? */
+bool uds_writer_is_held(const uds_index *index);
+
 /* UDS_ERR_STATE, with a text, and the state and its reason as detail. */
 uds_status uds_writer_refuse(uds_writer *writer, const char *what, uds_error *error);
 
@@ -50,6 +54,13 @@ uds_status uds_writer_go_offline(uds_writer *writer, uds_status status, uds_erro
  * before it.  UDS_OK, UDS_STOPPED, or what a write has failed with (the index is read only then).
  */
 UDS_MUST_CHECK uds_status uds_writer_settle(uds_writer *writer, uds_error *error);
+
+/*
+ * Close the open chapter of all zones, which belong to the writer, if it holds anything, and write
+ * all chapters, so that the volume has everything.  As uds_writer_settle; UDS_ERR_INTERNAL when a
+ * zone cannot close it.
+ */
+UDS_MUST_CHECK uds_status uds_writer_write_everything(uds_writer *writer, uds_error *error);
 
 /* Save what stands still and is settled, over the save that control does not name, and let control
  * name it, with a state.  On failure the earlier save counts. */

@@ -17,7 +17,8 @@ typedef enum udspg_command_kind
 	UDSPG_COMMAND_RESUME = 5,
 	UDSPG_COMMAND_REBUILD = 6,
 	UDSPG_COMMAND_CONVERT = 7,
-	UDSPG_COMMAND_MOVE = 8 /* argument: the directory */
+	UDSPG_COMMAND_REDUCE = 8,
+	UDSPG_COMMAND_MOVE = 9 /* argument: the directory */
 } udspg_command_kind;
 
 /*

@@ -1,5 +1,6 @@
 /*
- * functions_admin.c: SQL functions that run the index: suspend, resume, rebuild, move, verify.
+ * functions_admin.c: SQL functions that run the index: suspend, resume, rebuild, reduce, convert, move,
+ * verify.
  */
 #include "postgres.h"
 
@@ -25,6 +26,7 @@
 PG_FUNCTION_INFO_V1(udspg_suspend);
 PG_FUNCTION_INFO_V1(udspg_resume);
 PG_FUNCTION_INFO_V1(udspg_rebuild);
+PG_FUNCTION_INFO_V1(udspg_reduce);
 PG_FUNCTION_INFO_V1(udspg_convert);
 PG_FUNCTION_INFO_V1(udspg_move);
 PG_FUNCTION_INFO_V1(udspg_verify);
@@ -55,6 +57,15 @@ udspg_rebuild(PG_FUNCTION_ARGS)
 {
 	udspg_require_loaded();
 	udspg_command_run(UDSPG_COMMAND_REBUILD);
+	PG_RETURN_VOID();
+}
+
+/* uds_reduce() returns void */
+Datum
+udspg_reduce(PG_FUNCTION_ARGS)
+{
+	udspg_require_loaded();
+	udspg_command_run(UDSPG_COMMAND_REDUCE);
 	PG_RETURN_VOID();
 }
 

@@ -458,6 +458,26 @@ uds_port_file_truncate(uds_port *port, uds_port_file *file, uint64_t bytes, uds_
 	return UDS_OK;
 }
 
+uds_status
+uds_port_file_punch(uds_port *port, uds_port_file *file, uint64_t offset, uint64_t bytes,
+                    uds_error *error)
+{
+	int result;
+
+	do
+		result = fallocate(file->fd,
+		                   FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE,
+		                   (off_t) offset,
+		                   (off_t) bytes);
+	while (result != 0 && errno == EINTR);
+	if (result != 0)
+		return udspg_port_fail(error,
+		                       errno,
+		                       "could not give back space of file \"%s\"",
+		                       file->path);
+	return UDS_OK;
+}
+
 void
 uds_port_file_prefetch(uds_port *port, uds_port_file *file, uint64_t offset, uint64_t bytes)
 {

@@ -65,9 +65,9 @@ udspg_settings_define(void)
 {
 	DefineCustomBoolVariable(
 		"uds.accept_stale",
-		"Opens files of an index that are a copy of another time.",
-		"After a promotion or a recovery to a point in time, files from before it "
-		"may lack what was stored meanwhile.",
+		"Opens files of an index that may lack something, or are another server's.",
+		"A copy of another time, files that pg_upgrade has left behind, and files that cannot be "
+		"read as a whole are opened only if it is on.",
 		&udspg_accept_stale,
 		false,
 		PGC_SIGHUP,

@@ -113,6 +113,20 @@ find_needs(const uds_config *config, needs *needs)
 	return true;
 }
 
+/* The configuration in force: that of the settings, with what the files have of their own. */
+static bool
+find_config(uds_config *config)
+{
+	const uds_config *settings = udspg_config();
+
+	if (settings == NULL)
+		return false;
+	*config = *settings;
+	if (udspg_index() != NULL)
+		uds_index_configuration(udspg_index(), config);
+	return true;
+}
+
 /* Does the configuration with this uds.memory, and all else as it is, fit? */
 static bool
 memory_fits(uint32 memory, const server_room *room, const char **limit)
@@ -282,19 +296,18 @@ Datum
 udspg_settings_check(PG_FUNCTION_ARGS)
 {
 	ReturnSetInfo *result = (ReturnSetInfo *) fcinfo->resultinfo;
-	const uds_config *config;
 	const char *limit;
 	uint32 largest;
+	uds_config config;
 	server_room room;
 	needs needs;
 
 	udspg_require_loaded();
 	InitMaterializedSRF(fcinfo, 0);
 	find_room(&room);
-	config = udspg_config();
-	if (config != NULL && find_needs(config, &needs))
+	if (find_config(&config) && find_needs(&config, &needs))
 	{
-		put_memory(result, config, &needs, &room);
+		put_memory(result, &config, &needs, &room);
 		put_disk(result, &needs, &room);
 	}
 	put_workers(result);

@@ -282,7 +282,12 @@ udspg_state_explain(char *reason, char *hint)
 	if (header == NULL)
 		strlcpy(own_reason, "not loaded via shared_preload_libraries", sizeof(own_reason));
 	else if (RecoveryInProgress())
+	{
 		strlcpy(own_reason, "hot standby", sizeof(own_reason));
+		strlcpy(own_hint,
+		        "Ask the primary. This server opens its own files when it is promoted.",
+		        sizeof(own_hint));
+	}
 	else if (pg_atomic_read_u32(&header->is_offline) != 0)
 	{
 		LWLockAcquire(header->lock, LW_SHARED);

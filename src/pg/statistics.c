@@ -94,6 +94,7 @@ udspg_stats(PG_FUNCTION_ARGS)
 	udspg_result_row_put_count(&row, statistics.cache_misses, is_known);
 	udspg_result_row_put_count(&row, statistics.page_reads, is_known);
 	udspg_result_row_put_count(&row, statistics.bad_pages, is_known);
+	udspg_result_row_put_count(&row, statistics.dropped_chapters, is_known);
 	udspg_result_row_put_count(&row, statistics.sparse_chapters, is_known);
 	udspg_result_row_put_count(&row, statistics.sparse_loads, is_known);
 	udspg_result_row_put_count(&row, statistics.sparse_failures, is_known);

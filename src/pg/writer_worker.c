@@ -202,6 +202,10 @@ udspg_writer_worker_run_command(void)
 			udspg_worker_report_activity("rebuilding the index");
 			status = uds_writer_rebuild(writer.writer, &error);
 			break;
+		case UDSPG_COMMAND_REDUCE:
+			udspg_worker_report_activity("reducing the index");
+			status = uds_writer_reduce(writer.writer, &error);
+			break;
 		case UDSPG_COMMAND_MOVE:
 			udspg_worker_report_activity("moving the files");
 			udspg_command_argument(argument);

@@ -52,6 +52,7 @@ SELECT set_eq('SELECT signature FROM owned_function', ARRAY[
 	'uds_resume()',
 	'uds_move(text)',
 	'uds_rebuild()',
+	'uds_reduce()',
 	'uds_convert()',
 	'uds_verify()',
 	'uds_flush()',
@@ -99,6 +100,7 @@ INSERT INTO expected VALUES
 	('uds_resume()', '', 'void'),
 	('uds_move(text)', 'directory text', 'void'),
 	('uds_rebuild()', '', 'void'),
+	('uds_reduce()', '', 'void'),
 	('uds_convert()', '', 'void'),
 	('uds_verify()', '', 'TABLE(chapter bigint, place integer, page integer, problem text)'),
 	('uds_flush()', '', 'void'),
@@ -163,7 +165,7 @@ SELECT columns_are('uds_stats', ARRAY['state', 'reason', 'entries_indexed', 'tom
 	'dense_posts_found', 'sparse_posts_found', 'updates_found', 'updates_not_found', 'queries_found',
 	'queries_not_found', 'deletions_found', 'deletions_not_found', 'requests', 'window_size', 'oldest_chapter',
 	'newest_chapter', 'index_memory', 'cache_memory', 'queue_memory', 'volume_bytes', 'cache_hits', 'cache_misses',
-	'page_reads', 'bad_pages', 'sparse_chapters_cached', 'sparse_loads', 'sparse_load_failures', 'sparse_load_drops',
+	'page_reads', 'bad_pages', 'dropped_chapters', 'sparse_chapters_cached', 'sparse_loads', 'sparse_load_failures', 'sparse_load_drops',
 	'last_checkpoint', 'last_recovery', 'generation', 'timeline', 'started_at', 'stats_reset']);
 SELECT columns_are('uds_zones', ARRAY['zone', 'pid', 'records', 'chapter', 'open_records', 'open_capacity',
 	'is_full', 'requests', 'parked', 'rebalances', 'longest_pause']);

@@ -382,6 +382,7 @@ prepare(host *host)
 	host->is_saved = false;
 	host->is_resetting = false;
 	host->is_rebuilding = false;
+	host->is_written = false;
 	host->has_writer_died = false;
 	host->deaths = 0;
 	host->reader_absence_ns = uds_random_one_in(host->random, 4) ? LONG_ABSENCE_NS : ABSENCE_NS;

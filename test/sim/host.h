@@ -108,6 +108,7 @@ typedef enum host_command
 	HOST_REBUILD,
 	HOST_SUSPEND, /* and resume after some time */
 	HOST_SUSPEND_SAVED,
+	HOST_REDUCE, /* when suspended */
 	HOST_RESUME,
 	HOST_MOVE
 } host_command;
@@ -126,6 +127,7 @@ typedef struct host_plan
 	uint64_t trouble_ns; /* between two of them, mostly less */
 	bool is_patient;     /* no trouble before a request was answered since the last one, so that
 						  * it wakes nobody whose wake-up was lost */
+	bool has_reductions;
 	bool has_resets;
 	uint64_t reset_chapter; /* no reset before this one is open */
 	bool has_verifier;
@@ -143,7 +145,7 @@ typedef struct host_totals
 	uint64_t found_sparse,
 		found_beside; /* of these, by the volume index, and by the sparse cache */
 	uint64_t triaged, loads, failed_loads, dropped_loads;
-	uint64_t recoveries, checkpoints, resets, rebuilds, suspensions, early_stops;
+	uint64_t recoveries, checkpoints, resets, rebuilds, suspensions, reductions, early_stops;
 	uint64_t moves, refused_places;
 	uint64_t verified; /* chapters */
 	uint64_t restarts, reader_restarts, reads;
@@ -169,6 +171,8 @@ struct host
 	uint64_t reset_sequence; /* the same, when a reset has begun to change files */
 	bool is_resetting;
 	bool is_rebuilding;
+	bool is_written;  /* suspended, and the volume has everything */
+	bool was_reduced; /* or it was tried, in this run */
 	bool has_writer_died;
 	uint64_t deaths;    /* in this life */
 	uint64_t retry_at;  /* when read only */

@@ -142,14 +142,40 @@ run_suspend(host *host, bool save)
 		sim_fail(host->sim, "suspend returns %d: %s", status, error.message);
 }
 
+/* Convert a suspended index: it stays suspended, whatever happens. */
+static void
+run_reduce(host *host)
+{
+	uint64_t injected = host->sim->injected;
+	uds_error error;
+	uds_status status;
+
+	if (!host->was_reduced)
+		reference_reduced(host->reference);
+	host->was_reduced = true;
+	status = uds_writer_reduce(host->writer, &error);
+	if (status == UDS_OK)
+		host->totals.reductions++;
+	else if (!host_is_excused(host, status, injected) && status != UDS_ERR_STATE)
+		sim_fail(host->sim, "reduce returns %d: %s", status, error.message);
+	/* Unless it was not in memory. */
+	if (host_state(host) == UDS_STATE_SUSPENDED && status != UDS_ERR_STATE &&
+	    atomic_load(&host->index->suspension) == UDS_SUSPENSION_RECOVERY)
+		host->is_written = true;
+}
+
 /* Go on with an index that is suspended or read only. */
 static void
 run_resume(host *host)
 {
 	uint64_t injected = host->sim->injected;
 	uds_error error;
-	uds_status status = uds_writer_resume(host->writer, &error);
+	uds_status status;
 
+	host->is_rebuilding = host->is_written && host_state(host) == UDS_STATE_SUSPENDED;
+	host->is_written = false;
+	status = uds_writer_resume(host->writer, &error);
+	host->is_rebuilding = false;
 	if (status == UDS_OK)
 		sim_progress(host->sim);
 	else if (!host_is_excused(host, status, injected) &&
@@ -180,6 +206,9 @@ host_command_run(host *host, host_command command)
 		case HOST_SUSPEND:
 		case HOST_SUSPEND_SAVED:
 			run_suspend(host, command == HOST_SUSPEND_SAVED);
+			break;
+		case HOST_REDUCE:
+			run_reduce(host);
 			break;
 		case HOST_RESUME:
 			run_resume(host);

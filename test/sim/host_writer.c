@@ -73,7 +73,10 @@ serve_writer(host *host)
 			continue;
 		}
 		if (host_state(host) == UDS_STATE_SUSPENDED && sim->time_ns >= host->resume_at)
-			host_command_run(host, HOST_RESUME);
+			host_command_run(host,
+			                 host->plan.has_reductions && uds_random_one_in(host->random, 2)
+			                     ? HOST_REDUCE
+			                     : HOST_RESUME);
 		else if (host_state(host) == UDS_STATE_READ_ONLY ||
 		         host_state(host) == UDS_STATE_SUSPENDED || host->is_stopping)
 			(void) !uds_port_wait(&host->writer_port, 10);

@@ -495,6 +495,16 @@ reference_begin_reset(reference *reference)
 }
 
 void
+reference_reduced(reference *reference)
+{
+	bool is_sparse = reference->dense < reference->chapters;
+
+	reference->chapters -= 2;
+	reference->dense = is_sparse ? reference->dense - 1 : reference->chapters;
+	reference->slack += 3;
+}
+
+void
 reference_end_reset(reference *reference, uint64_t sequence)
 {
 	for (uint32_t i = 0; i < reference->name_count; i++)

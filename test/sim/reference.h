@@ -92,6 +92,12 @@ void reference_interrupted(reference *reference, uint32_t name, uds_operation op
 /* The index has crashed; durable_below is as of then. */
 void reference_crashed(reference *reference);
 
+/*
+ * The volume may be, or may become one of a chapter fewer: the window holds one or two chapters less,
+ * or all of them.
+ */
+void reference_reduced(reference *reference);
+
 /* The index is going to be emptied. */
 void reference_begin_reset(reference *reference);
 /* It has been; sequence is that of the reference after the beginning. */

@@ -135,6 +135,31 @@ choose_config(run *run)
 	choose_workers(run);
 }
 
+/* Does the reference know what a reduced volume of this geometry may answer? */
+static bool
+can_be_reduced(const run *run)
+{
+	const uds_geometry_parameters *geometry = &run->host.config.geometry;
+
+	return geometry->chapters > 4 && geometry->sparse_chapters != 1;
+}
+
+/*
+ * A volume that was reduced, as if all its chapters had been lost; the window soon moves over the
+ * moved chapter, and is never shorter than by one.
+ */
+static void
+choose_reduced_geometry(run *run)
+{
+	uds_geometry_parameters *geometry = &run->host.config.geometry;
+	uds_random *random = &run->random;
+
+	geometry->is_reduced = true;
+	geometry->remapped_virtual = uds_random_below(random, geometry->chapters - 1);
+	geometry->remapped_physical =
+		uds_random_below(random, geometry->chapters - 1 - geometry->remapped_virtual);
+}
+
 /*
  * Names of a run; some agree in the fields that the volume index or the chapter index looks at, few
  * enough for the exact entries that an index of this size has room for.
@@ -194,6 +219,7 @@ choose_faults(run *run, sim_faults *faults)
 		faults->full = uds_random_one_in(random, 2) ? SIM_FULL : SIM_FULL_FOR_NEW;
 	if (run->seed % 12 == 1)
 	{
+		run->sim->accepts_stale = uds_random_one_in(random, 2);
 		faults->read = (uint32_t) uds_random_below(random, 60);
 		faults->open = (uint32_t) uds_random_below(random, 30);
 	}
@@ -212,6 +238,7 @@ choose_trouble(run *run, host_plan *plan)
 	plan->is_patient = uds_random_one_in(random, 2);
 	plan->troubles = plan->is_patient ? UINT32_MAX : (uint32_t) uds_random_range(random, 1, 400);
 	plan->trouble_ns = run->is_hasty ? 500000 : 2000000;
+	plan->has_reductions = can_be_reduced(run) && run->seed % 2 == 0;
 	plan->has_resets = uds_random_one_in(random, 4);
 	plan->reset_chapter = uds_random_below(random, 12);
 	plan->has_deaths = uds_random_one_in(random, 3);
@@ -267,7 +294,7 @@ choose_life(run *run, bool is_last)
 
 		choose_workers(run);
 		if (zones != run->host.config.zone_count)
-			run->reference.slack = 1;
+			run->reference.slack = UDS_MAX(run->reference.slack, 1u);
 	}
 }
 
@@ -327,6 +354,12 @@ run_seed(run *run, const options *options, uint64_t seed)
 	               (uint32_t) (window / 4 + uds_random_below(&run->random, 2 * window)),
 	               geometry->chapters,
 	               geometry->chapters - geometry->sparse_chapters);
+	if (can_be_reduced(run) && run->seed % 5 == 2)
+	{
+		choose_reduced_geometry(run);
+		reference_reduced(&run->reference);
+		run->host.was_reduced = true;
+	}
 	choose_names(run);
 	run->host.sim = run->sim;
 	run->host.reference = &run->reference;

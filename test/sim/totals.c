@@ -40,7 +40,7 @@ print_work(const host_totals *host)
 		N(host->dropped_loads));
 	printf(
 		"simulate: %llu checkpoints, %llu rebuilds, %llu resets, %llu moves, %llu directories refused, "
-		"%llu times suspended, %llu chapters verified, %llu early stops; restarts of %llu zones and writers and %llu readers; "
+		"%llu times suspended, %llu reduced, %llu chapters verified, %llu early stops; restarts of %llu zones and writers and %llu readers; "
 		"%llu workers died, with %llu requests\n",
 		N(host->checkpoints),
 		N(host->rebuilds),
@@ -48,6 +48,7 @@ print_work(const host_totals *host)
 		N(host->moves),
 		N(host->refused_places),
 		N(host->suspensions),
+		N(host->reductions),
 		N(host->verified),
 		N(host->early_stops),
 		N(host->restarts),

@@ -205,6 +205,17 @@ engine_rebuild(engine *engine)
 }
 
 uds_status
+engine_reduce(engine *engine)
+{
+	uds_status status;
+
+	detach_zones(engine);
+	status = uds_writer_reduce(engine->writer, &engine->error);
+	attach_zones(engine);
+	return status;
+}
+
+uds_status
 engine_move(engine *engine, const char *directory)
 {
 	uds_status status;

@@ -44,6 +44,7 @@ uds_status engine_reset(engine *engine);
 uds_status engine_suspend(engine *engine, bool save);
 uds_status engine_resume(engine *engine);
 uds_status engine_rebuild(engine *engine);
+uds_status engine_reduce(engine *engine);
 /* The files stay where they are moved to: the caller removes them. */
 uds_status engine_move(engine *engine, const char *directory);
 uds_status engine_convert(engine *engine);

@@ -129,6 +129,18 @@ files_remove(const char *directory, const char *name)
 		die("remove", path);
 }
 
+void
+files_rename(const char *directory, const char *from, const char *to)
+{
+	char from_path[1024];
+	char to_path[1024];
+
+	snprintf(from_path, sizeof(from_path), "%s/%s", directory, from);
+	snprintf(to_path, sizeof(to_path), "%s/%s", directory, to);
+	if (rename(from_path, to_path) != 0)
+		die("rename", from_path);
+}
+
 /* Call something for each file of a directory. */
 static void
 for_each_file(const char *directory, void (*call)(const char *, const char *, const char *),

@@ -27,6 +27,7 @@ void files_flip_bit(const char *directory, const char *name, size_t byte, uint32
 /* Shorten or lengthen (with zeros) a file. */
 void files_resize(const char *directory, const char *name, size_t bytes);
 void files_remove(const char *directory, const char *name);
+void files_rename(const char *directory, const char *from, const char *to);
 
 /* Make the files of one directory equal to those of another. */
 void files_copy_all(const char *from, const char *to);

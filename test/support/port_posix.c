@@ -131,8 +131,7 @@ uds_port_now(uds_port *port)
 int64_t
 uds_port_wall_clock(uds_port *port)
 {
-	(void) port;
-	return (int64_t) (clock_ns(CLOCK_REALTIME) / 1000);
+	return (int64_t) (clock_ns(CLOCK_REALTIME) / 1000) + port->host->clock_shift;
 }
 
 bool
@@ -438,6 +437,22 @@ uds_port_file_truncate(uds_port *port, uds_port_file *file, uint64_t bytes, uds_
 	return UDS_OK;
 }
 
+uds_status
+uds_port_file_punch(uds_port *port, uds_port_file *file, uint64_t offset, uint64_t bytes,
+                    uds_error *error)
+{
+	int fault = fault_of(port, "punch", file->name);
+
+	if (fault != 0)
+		return io_error(error, fault, "punch", file->name);
+	if (fallocate(file->descriptor,
+	              FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE,
+	              (off_t) offset,
+	              (off_t) bytes) != 0)
+		return io_error(error, errno, "punch", file->name);
+	return UDS_OK;
+}
+
 void
 uds_port_file_prefetch(uds_port *port, uds_port_file *file, uint64_t offset, uint64_t bytes)
 {
@@ -465,8 +480,8 @@ uds_port_file_lock(uds_port *port, uds_port_file *file, uds_error *error)
 	return io_error(error, errno, "lock", file->name);
 }
 
-uds_status
-uds_port_directory_sync(uds_port *port, uds_error *error)
+static uds_status
+sync_directory(uds_port *port, uds_error *error)
 {
 	char directory[POSIX_NAME_BYTES];
 	int fault = fault_of(port, "sync directory", "");
@@ -486,6 +501,16 @@ uds_port_directory_sync(uds_port *port, uds_error *error)
 }
 
 uds_status
+uds_port_directory_sync(uds_port *port, uds_error *error)
+{
+	int fault = fault_of(port, "sync", "directory");
+
+	if (fault != 0)
+		return io_error(error, fault, "sync", port->host->directory);
+	return sync_directory(port, error);
+}
+
+uds_status
 uds_port_file_rename(uds_port *port, const char *from, const char *to, uds_error *error)
 {
 	char old_path[640];
@@ -498,7 +523,7 @@ uds_port_file_rename(uds_port *port, const char *from, const char *to, uds_error
 	path_of(port, to, new_path, sizeof(new_path));
 	if (rename(old_path, new_path) != 0)
 		return io_error(error, errno, "rename", to);
-	return uds_port_directory_sync(port, error);
+	return sync_directory(port, error);
 }
 
 uds_status
@@ -512,7 +537,7 @@ uds_port_file_remove(uds_port *port, const char *name, uds_error *error)
 	path_of(port, name, path, sizeof(path));
 	if (unlink(path) != 0)
 		return errno == ENOENT ? UDS_OK : io_error(error, errno, "remove", name);
-	return uds_port_directory_sync(port, error);
+	return sync_directory(port, error);
 }
 
 uds_status

@@ -53,7 +53,8 @@ struct posix_host
 	posix_worker workers[POSIX_WORKERS_MAX];
 	_Atomic uint64_t history; /* position of the stamps: grows with every stamp taken */
 	uint64_t timeline;
-	bool accepts_stale; /* files of an earlier timeline are opened */
+	bool accepts_stale;  /* files of an earlier timeline are opened */
+	int64_t clock_shift; /* of the wall clock, microseconds */
 	uint64_t system_identifier;
 	int random_seed; /* != 0: uds_port_random is reproducible */
 	_Atomic uint64_t random_state;
@@ -61,8 +62,8 @@ struct posix_host
 	posix_memory memory;
 	_Atomic uint32_t warnings;
 	/*
-	 * Called before each read, write, sync, rename, remove, truncate and "sync directory"; a non-zero
-	 * errno makes it fail.
+	 * Called before each read, write, sync (of a file, or of the "directory" by itself), rename, remove,
+	 * truncate, punch and, whatever it is for, "sync directory"; a non-zero errno makes it fail.
 	 * Names of files in another directory than that above begin with "there/"; there, it is also
 	 * called before each open, lock, list and "create directory".
 	 */

@@ -423,6 +423,23 @@ uds_port_file_truncate(uds_port *port, uds_port_file *file, uint64_t bytes, uds_
 	return UDS_OK;
 }
 
+/* Whether it has happened, nobody knows before it is synced: as a write of zeros. */
+uds_status
+uds_port_file_punch(uds_port *port, uds_port_file *file, uint64_t offset, uint64_t bytes,
+                    uds_error *error)
+{
+	static const char zeros[4096];
+	uint64_t end = UDS_MIN(offset + bytes, sim_inode_size(file->inode));
+
+	begin_operation(port, "punch");
+	if (is_faulty(port->sim, port->sim->faults.write, &port->sim->counts.bad_writes))
+		return io_error(error, EIO, "punch", file->name);
+	for (uint64_t at = offset; at < end; at += sizeof(zeros))
+		sim_inode_write(file->inode, zeros, UDS_MIN(end - at, sizeof(zeros)), at);
+	sim_change_point(port->sim, "punched", file->name);
+	return UDS_OK;
+}
+
 void
 uds_port_file_prefetch(uds_port *port, uds_port_file *file, uint64_t offset, uint64_t bytes)
 {
@@ -614,8 +631,7 @@ uds_port_stamp_is_current(uds_port *port, const uds_stamp *stamp)
 bool
 uds_port_accepts_stale(uds_port *port)
 {
-	(void) port;
-	return false;
+	return port->sim->accepts_stale;
 }
 
 uint64_t

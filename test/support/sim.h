@@ -69,6 +69,7 @@ struct sim
 	uint32_t switch_one_in; /* points between two switches, on average */
 	uint32_t block_mean;    /* basic blocks of the engine between two points, on average; 0: none */
 	bool has_latency;       /* file operations take time */
+	bool accepts_stale;     /* what cannot be read at an open is done without */
 	bool is_traced;         /* print each point */
 	/* Called before a file is opened empty or renamed over; may be NULL. */
 	void (*watch)(void *context, const char *file);

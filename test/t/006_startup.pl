@@ -92,35 +92,6 @@ like($stdout, qr/single-user mode/, 'with the reason');
 $node->start;
 uds_wait_for_state($node, 'online');
 
-# ---- hot standby --------------------------------------------------------------------------------------
-
-$node->safe_psql('postgres', 'SELECT uds_checkpoint()');
-$node->backup('base');
-my $standby = PostgreSQL::Test::Cluster->new('standby');
-$standby->init_from_backup($node, 'base', has_streaming => 1);
-$standby->start;
-is(uds_state($standby), 'offline: hot standby', 'offline on a hot standby');
-is($standby->safe_psql('postgres', 'SELECT count(*) FROM uds_sessions'),
-	0, 'uds_sessions is empty there');
-(undef, undef, $stderr) = $standby->psql('postgres', $post);
-like($stderr, qr/uds is offline: hot standby/, 'uds_post fails on a hot standby');
-$standby->promote;
-uds_wait_for_state($standby, 'offline');
-like(uds_state($standby), qr/^offline: files are a copy of another time/,
-	'its files are older than the promotion');
-$standby->safe_psql('postgres', 'ALTER SYSTEM SET uds.accept_stale = on');
-$standby->reload;
-$standby->poll_query_until('postgres', "SELECT current_setting('uds.accept_stale') = 'on'")
-  or die 'the setting does not arrive';
-$standby->safe_psql('postgres', 'SELECT uds_resume()');
-uds_wait_for_state($standby, 'online');
-$standby->safe_psql('postgres', 'ALTER SYSTEM RESET uds.accept_stale');
-$standby->restart;
-uds_wait_for_state($standby, 'online');
-is($standby->safe_psql('postgres', $post), 'f', 'accepted once, it works after promotion');
-is(uds_count_wrong($standby, 'kept', 1, 1000), 0, 'with what the copied files hold');
-$standby->stop;
-
 # ---- preload missing ------------------------------------------------------------------------------------
 
 $node->append_conf('postgresql.conf', "shared_preload_libraries = ''");

@@ -45,6 +45,22 @@ sub everything_is_there
 		"$expected, 0", "$name: all are found, with the right metadata");
 }
 
+# Does a worker without work sleep until somebody wakes it?  Others may do so now and then.
+sub sleeps_without_a_timer
+{
+	my ($name) = @_;
+	my $status = '/proc/' . uds_worker_pid($node, $name) . '/status';
+
+	for (1 .. 50)
+	{
+		my ($before) = slurp_file($status) =~ /^voluntary_ctxt_switches:\s+(\d+)/m;
+
+		$node->safe_psql('postgres', 'SELECT pg_sleep(0.2)');
+		return 1 if slurp_file($status) =~ /^voluntary_ctxt_switches:\s+$before$/m;
+	}
+	return 0;
+}
+
 $node->start;
 uds_prepare($node);
 uds_post_range($node, 'kept', 1, $count);
@@ -67,7 +83,7 @@ for my $case (
 	my (undef, undef, $stderr) = $node->psql('postgres', "\\set VERBOSITY verbose\n$post");
 	like($stderr, qr/55000: uds is offline: files do not fit the settings .*$values/,
 		"$setting: offline, naming both values");
-	like($stderr, qr/HINT:  Set the settings back, or forget everything with uds_reset\(\)\./,
+	like($stderr, qr/HINT:  Set the settings back, or convert .*, or forget everything with uds_reset\(\)\./,
 		"$setting: with a hint");
 	(undef, undef, $stderr) =
 	  $node->psql('postgres', "\\set VERBOSITY verbose\nSELECT uds_checkpoint()");
@@ -243,6 +259,21 @@ for my $value ('0', '50us')
 	  or die 'the setting does not change';
 	everything_is_there('kept', 1000, "uds.spin_time = $value");
 }
+
+# Nobody polls: a single request wakes the worker, and its answer the session.  A session that waited
+# for a timer would take a second for each.
+$node->safe_psql('postgres', "ALTER SYSTEM SET uds.spin_time = '0'");
+$node->reload;
+$node->poll_query_until('postgres', "SELECT setting::float8 = 0 FROM pg_settings WHERE name = 'uds.spin_time'")
+  or die 'the setting does not change';
+ok(sleeps_without_a_timer($_), "$_ sleeps without a timer")
+  for 'uds zone 0', 'uds reader 0', 'uds chapter writer';
+is( $node->safe_psql('postgres', q{
+		SET statement_timeout = '60s';
+		SELECT count(*) FILTER (WHERE uds_post(digest_of('kept', n))) FROM generate_series(1, 300) n;
+		SELECT waits >= 100 FROM uds_sessions WHERE pid = pg_backend_pid()}),
+	"300\nt", 'single requests between processes that sleep');
+$node->safe_psql('postgres', 'ALTER SYSTEM RESET uds.spin_time');
 (undef, undef, $stderr) = $node->psql('postgres', "SET uds.spin_time = '1us'");
 like($stderr, qr/cannot be changed now/, 'spin_time is no setting of a session');
 (undef, undef, $stderr) = $node->psql('postgres', "SET uds.memory = '8MB'");

@@ -1,5 +1,6 @@
-# A full disk: the index becomes read only and answers on, what stores fails with a clear error, the
-# server goes on.  With room again uds_checkpoint() brings it online, and nothing was lost.
+# A full disk: the index becomes read only and answers on, or is offline if it cannot even be opened;
+# what stores fails with a clear error, the server goes on.  With room again uds_checkpoint() or
+# uds_resume() brings it online, and nothing was lost.
 use strict;
 use warnings;
 
@@ -72,11 +73,11 @@ sub is_read_only
 		1000, "$name: the server goes on");
 }
 
-# The whole story.  full and room make the disk full and empty again.  Returns how many digests of
-# the word "more" are known.
+# The whole story.  full and room make the disk full and empty again, a function brings it online
+# then.  Returns how many digests of the word "more" are known.
 sub disk_gets_full
 {
-	my ($node, $name, $reason, $full, $room) = @_;
+	my ($node, $name, $reason, $full, $room, $function) = @_;
 
 	uds_post_range($node, 'kept', 1, 3 * $chapter);
 	# All of them are in the volume now, which has to grow for the next chapter.
@@ -102,8 +103,8 @@ sub disk_gets_full
 	like(uds_state($node), qr/^read only/, "$name: still read only with another writer");
 
 	$room->();
-	$node->safe_psql('postgres', 'SELECT uds_checkpoint()');
-	is(uds_state($node), 'online', "$name: uds_checkpoint() brings it online when there is room");
+	$node->safe_psql('postgres', "SELECT $function");
+	is(uds_state($node), 'online', "$name: $function brings it online when there is room");
 	is(answers($node, 'kept', 3 * $chapter), 3 * $chapter . ', 0', "$name: everything is there");
 	is(answers($node, 'more', $answered), "$answered, 0", "$name: also what was in memory");
 	is(uds_post_range($node, 'later', 1, 3 * $chapter), 0, "$name: it takes new digests");
@@ -129,7 +130,7 @@ my $room =
 $node->start;
 uds_prepare($node);
 my $answered = disk_gets_full($node, 'file size limit',
-	'could not write file "[^"]*volume" at \d+: File too large', $full, $room);
+	'could not write file "[^"]*volume" at \d+: File too large', $full, $room, 'uds_checkpoint()');
 $node->safe_psql('postgres', 'SELECT uds_checkpoint()');
 uds_kill_and_start($node);
 uds_wait_for_state($node, 'online');
@@ -217,8 +218,90 @@ SKIP:
 		},
 		sub {
 			$small->safe_psql('postgres', "COPY (SELECT) TO PROGRAM 'rm $where/ballast'");
-		});
+		},
+		'uds_checkpoint()');
 	$small->stop;
+}
+
+# ---- a small file system that outlives the server ---------------------------------------------
+
+# Fill a file system but for some bytes.
+sub fill_disk
+{
+	my ($where, $spare) = @_;
+
+	open(my $ballast, '>:raw', "$where/ballast") or die "could not create $where/ballast: $!";
+	$ballast->autoflush(1);
+	1 while syswrite($ballast, "\0" x 65536);
+	truncate($ballast, (-s $ballast) - $spare) or die "could not truncate $where/ballast: $!";
+	close($ballast);
+}
+
+SKIP:
+{
+	# A tmpfs of about 24 MB that this user may write to: scripts/test mounts one.
+	my $where = $ENV{UDS_TMPFS};
+
+	skip 'UDS_TMPFS does not name a small file system', 1 unless $where;
+	File::Path::rmtree([ "$where/uds", "$where/ballast" ]);
+	my $full_text = 'No space left on device';
+	my $tmpfs = uds_cluster('tmpfs', "uds.directory = '$where/uds'");
+
+	# Not even a control file can be made.
+	fill_disk($where, 0);
+	$tmpfs->start;
+	uds_prepare($tmpfs);
+	uds_wait_for_state($tmpfs, 'offline');
+	for my $call ("uds_post(sha256('new'))", "uds_peek(sha256('new'))")
+	{
+		like(uds_error($tmpfs, $call),
+			qr/ERROR:  55000: uds is offline: could not write file "[^"]*control.new" at 0: $full_text\nHINT: .* uds_resume/,
+			"creation: $call tells the reason and what to do");
+	}
+	like(uds_error($tmpfs, 'uds_resume()'),
+		qr/ERROR:  53100: could not write file "[^"]*control\.new" at 0: $full_text/,
+		'creation: uds_resume() fails');
+	is($tmpfs->safe_psql('postgres', 'SELECT 1'), 1, 'creation: the server goes on');
+	unlink "$where/ballast" or die "could not remove $where/ballast: $!";
+	$tmpfs->safe_psql('postgres', 'SELECT uds_resume()');
+	is(uds_state($tmpfs), 'online', 'creation: uds_resume() makes the files when there is room');
+
+	# Room for a part of a chapter.
+	my $answered = disk_gets_full(
+		$tmpfs,
+		'tmpfs',
+		"could not write file \"[^\"]*volume\" at \\d+: $full_text",
+		sub { fill_disk($where, 100_000) },
+		sub { unlink "$where/ballast" or die "could not remove $where/ballast: $!" },
+		'uds_resume()');
+
+	# The server is stopped and started while it is full.
+	$tmpfs->safe_psql('postgres', 'SELECT uds_checkpoint()');
+	fill_disk($where, 100_000);
+	fill($tmpfs, 'unsaved');
+	like(uds_state($tmpfs), qr/^read only/, 'tmpfs: full once more');
+	my $log_start = -s $tmpfs->logfile;
+	$tmpfs->stop;
+	like(slurp_file($tmpfs->logfile, $log_start), qr/WARNING:  could not write file .*: $full_text/,
+		'tmpfs: what could not be saved at the stop is told');
+	unlink "$where/ballast";
+	fill_disk($where, 0);
+	$tmpfs->start;
+	uds_wait_for_state($tmpfs, 'offline');
+	like(uds_state($tmpfs), qr/^offline: could not write file "[^"]*control\.new" at 0: $full_text/,
+		'tmpfs: started while it is full: offline with the reason');
+	is($tmpfs->safe_psql('postgres', 'SELECT 1'), 1, 'tmpfs: the server goes on');
+	unlink "$where/ballast" or die "could not remove $where/ballast: $!";
+	$tmpfs->safe_psql('postgres', 'SELECT uds_resume()');
+	is(uds_state($tmpfs), 'online', 'tmpfs: uds_resume() opens it when there is room');
+	is(answers($tmpfs, 'kept', 3 * $chapter), 3 * $chapter . ', 0', 'tmpfs: everything saved is there');
+	is(answers($tmpfs, 'more', $answered), "$answered, 0", 'tmpfs: also what was posted when it was full');
+	is(answers($tmpfs, 'later', 3 * $chapter), 3 * $chapter . ', 0', 'tmpfs: and after that');
+	is((uds_count_answers($tmpfs, 'unsaved', 1, 50_000))[1], 0, 'tmpfs: nothing is wrong');
+	is($tmpfs->safe_psql('postgres', 'SELECT count(*) FROM uds_verify()'), 0, 'tmpfs: nor in the file');
+	ok(!$tmpfs->log_contains('PANIC|TRAP|terminated by signal'), 'tmpfs: the log is clean');
+	$tmpfs->stop;
+	File::Path::rmtree("$where/uds");
 }
 
 done_testing();

@@ -93,8 +93,9 @@ kill 'TERM', $zone;
 
 # ---- waiting for recovery: another server ---------------------------------------------------
 
-# The save is a pipe that nobody writes to, so the index recovers until somebody does.
-my $slow = uds_cluster('slow');
+# The save is a pipe that nobody writes to, so the index recovers until somebody does; a pipe cannot be
+# read as a save is, and it has to do without.
+my $slow = uds_cluster('slow', 'uds.accept_stale = on');
 my $slow_directory = uds_directory($slow);
 $slow->start;
 uds_prepare($slow);

@@ -139,6 +139,8 @@ sub stays_undone
 		'>', 0, "$name: whose log has not the length that it had");
 	like(slurp_file($node->logfile), qr/ 4 chapters are not in this server's past/,
 		"$name: the log tells of the chapters");
+	is($node->safe_psql('postgres', 'SELECT dropped_chapters FROM uds_stats'),
+		4, "$name: and uds_stats counts them");
 	time_is_undone($node, $open, $name);
 
 	# A save of the new time, and a little in the open chapter: the others still lie in the file.

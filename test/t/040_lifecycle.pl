@@ -61,11 +61,18 @@ for my $save ('true', 'false')
 
 	my $session = uds_session($node);
 	my $pid = $session->query_safe('SELECT pg_backend_pid()');
-	$session->query_until(qr/asking/, "\\echo asking\nSELECT uds_peek(digest_of('kept', 7));\n");
-	$node->poll_query_until('postgres',
-		"SELECT wait_event_type = 'Extension' FROM pg_stat_activity WHERE pid = $pid")
-	  or die 'the request does not wait';
-	command('uds_resume()');
+	for my $end ("pg_cancel_backend($pid)", 'uds_resume()')
+	{
+		$session->query_until(qr/asking/, "\\echo asking\nSELECT uds_peek(digest_of('kept', 7));\n");
+		$node->poll_query_until('postgres',
+			"SELECT wait_event_type = 'Extension' FROM pg_stat_activity WHERE pid = $pid")
+		  or die 'the request does not wait';
+		command($end);
+		next if $end eq 'uds_resume()';
+		$session->query('SELECT 1');
+		like($session->{stderr}, qr/canceling statement due to user request/, 'or until it is cancelled');
+		$session->{stderr} = '';
+	}
 	like($session->query_safe('SELECT 1'), qr/^\\x0000000000000007/m,
 		'a waiting request is answered after the resume');
 	$session->quit;

@@ -10,7 +10,7 @@ use warnings;
 use Cwd qw(abs_path);
 use Errno;
 use Exporter 'import';
-use File::Basename qw(dirname);
+use File::Basename qw(basename dirname);
 use PostgreSQL::Test::Cluster;
 use PostgreSQL::Test::Utils;
 use Test::More;
@@ -19,6 +19,7 @@ our @EXPORT = qw(
   uds_cluster uds_prepare uds_post_range uds_count_known uds_count_wrong uds_state
   uds_wait_for_state uds_worker_pid uds_wait_for_other_pid uds_kill_and_start uds_session
   uds_directory uds_count_in_log uds_count_answers uds_wait_for_crash_restart
+  uds_error uds_accept_stale uds_files
   uds_why_no_faults uds_with_faults uds_set_faults uds_bytes_read
 );
 
@@ -154,6 +155,41 @@ sub uds_wait_for_crash_restart
 	$node->wait_for_log(
 		qr/all server processes terminated; reinitializing.*ready to accept connections/s,
 		$log_offset);
+}
+
+# What a call fails with: the message with its SQLSTATE, detail and hint; empty when it does not.
+sub uds_error
+{
+	my ($node, $call) = @_;
+	my (undef, undef, $stderr) =
+	  $node->psql('postgres', "\\set VERBOSITY verbose\nSELECT $call");
+
+	return $stderr =~ s/^psql:<stdin>:\d+: //mgr;
+}
+
+# Open files of another time or server, as an administrator does.
+sub uds_accept_stale
+{
+	my ($node) = @_;
+
+	$node->safe_psql('postgres', 'ALTER SYSTEM SET uds.accept_stale = on');
+	$node->reload;
+	# New processes have the setting as soon as all have been told.
+	$node->poll_query_until('postgres', "SELECT current_setting('uds.accept_stale') = 'on'")
+	  or die 'the setting does not arrive';
+	$node->safe_psql('postgres', 'SELECT uds_resume()');
+	$node->safe_psql('postgres', 'ALTER SYSTEM RESET uds.accept_stale');
+	$node->reload;
+	$node->poll_query_until('postgres', "SELECT current_setting('uds.accept_stale') = 'off'")
+	  or die 'the setting does not go away';
+}
+
+# Names and contents of the files in a directory, to compare.
+sub uds_files
+{
+	my ($directory) = @_;
+
+	return { map { basename($_) => PostgreSQL::Test::Utils::slurp_file($_) } glob("$directory/*") };
 }
 
 # Where the files of the index are, unless uds.directory says otherwise.

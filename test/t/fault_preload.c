@@ -9,11 +9,14 @@
  * and is read at each call, so that a test can change it while the server runs, by a rename.  A
  * fault concerns files whose path ends in SUFFIX:
  *
- *   read   pread and preadv2 fail with errno NUMBER
- *   cold   preadv2 with RWF_NOWAIT fails with errno NUMBER, EAGAIN: it is not in memory
- *   slow   pread, and preadv2 without RWF_NOWAIT, take NUMBER microseconds longer
- *   write  pwrite fails with errno NUMBER
- *   sync   fsync and fdatasync fail with errno NUMBER; a server with fsync = off calls neither
+ *   read    pread and preadv2 fail with errno NUMBER
+ *   cold    preadv2 with RWF_NOWAIT fails with errno NUMBER, EAGAIN: it is not in memory
+ *   slow    pread, and preadv2 without RWF_NOWAIT, take NUMBER microseconds longer
+ *   write   pwrite fails with errno NUMBER
+ *   sync    fsync and fdatasync fail with errno NUMBER; a server with fsync = off calls neither
+ *   open    open fails with errno NUMBER
+ *   rename  rename fails with errno NUMBER; the path is the new one
+ *   unlink  unlink fails with errno NUMBER
  *
  * Without the variable, the file or such a line a call does what it does otherwise.
  */
@@ -22,6 +25,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
+#include <stdarg.h>
 #include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -43,7 +47,7 @@ static bool
 read_control(char text[CONTROL_BYTES_MAX])
 {
 	const char *name = getenv("UDS_FAULT_FILE");
-	int fd = name == NULL ? -1 : open(name, O_RDONLY | O_CLOEXEC);
+	int fd = name == NULL ? -1 : REAL(open)(name, O_RDONLY | O_CLOEXEC);
 	ssize_t bytes;
 
 	if (fd < 0)
@@ -76,18 +80,17 @@ ends_in(const char *path, const char *suffix)
 	return path_bytes >= suffix_bytes && strcmp(path + path_bytes - suffix_bytes, suffix) == 0;
 }
 
-/* Number of the first fault of an operation on a file; 0 when there is none.  Keeps errno. */
+/* Number of the first fault of an operation on a path; 0 when there is none.  Keeps errno. */
 static int
-fault_of(const char *operation, int fd)
+fault_of_path(const char *operation, const char *path)
 {
 	char control[CONTROL_BYTES_MAX];
-	char path[PATH_MAX];
 	char *rest = control;
 	char *line;
 	int saved_errno = errno;
 	int found = 0;
 
-	if (read_control(control) && find_path(fd, path))
+	if (read_control(control))
 		while (found == 0 && (line = strsep(&rest, "\n")) != NULL)
 		{
 			char word[WORD_BYTES];
@@ -102,11 +105,33 @@ fault_of(const char *operation, int fd)
 	return found;
 }
 
+/* The same on an open file. */
+static int
+fault_of(const char *operation, int fd)
+{
+	char path[PATH_MAX];
+	int saved_errno = errno;
+	int found = find_path(fd, path) ? fault_of_path(operation, path) : 0;
+
+	errno = saved_errno;
+	return found;
+}
+
 /* Does a call fail?  Then errno is set. */
 static bool
 fails(const char *operation, int fd)
 {
 	int fault = fault_of(operation, fd);
+
+	if (fault != 0)
+		errno = fault;
+	return fault != 0;
+}
+
+static bool
+path_fails(const char *operation, const char *path)
+{
+	int fault = fault_of_path(operation, path);
 
 	if (fault != 0)
 		errno = fault;
@@ -179,4 +204,48 @@ int
 fdatasync(int fd)
 {
 	return fails("sync", fd) ? -1 : REAL(fdatasync)(fd);
+}
+
+/* The mode is there with O_CREAT and O_TMPFILE only; passed on otherwise, nobody reads it. */
+static mode_t
+mode_of(va_list arguments, int flags)
+{
+	return (flags & O_CREAT) != 0 || (flags & O_TMPFILE) == O_TMPFILE ? va_arg(arguments, mode_t)
+	                                                                  : 0;
+}
+
+int
+open(const char *path, int flags, ...)
+{
+	va_list arguments;
+	mode_t mode;
+
+	va_start(arguments, flags);
+	mode = mode_of(arguments, flags);
+	va_end(arguments);
+	return path_fails("open", path) ? -1 : REAL(open)(path, flags, mode);
+}
+
+int
+open64(const char *path, int flags, ...)
+{
+	va_list arguments;
+	mode_t mode;
+
+	va_start(arguments, flags);
+	mode = mode_of(arguments, flags);
+	va_end(arguments);
+	return path_fails("open", path) ? -1 : REAL(open64)(path, flags, mode);
+}
+
+int
+rename(const char *from, const char *to)
+{
+	return path_fails("rename", to) ? -1 : REAL(rename)(from, to);
+}
+
+int
+unlink(const char *path)
+{
+	return path_fails("unlink", path) ? -1 : REAL(unlink)(path);
 }

@@ -134,6 +134,107 @@ sparse_indexes_take_less_than_half_a_byte_a_record(void **state)
 	}
 }
 
+/* A reduced volume finds the room that its settings were given. */
+static void
+reduced_indexes_take_the_same_room(void **state)
+{
+	(void) state;
+	for (uint32_t memory = UDS_MEMORY_MB_MIN; memory <= 4096; memory += 1 + memory / 3)
+	{
+		for (uint32_t variant = 0; variant < 16; variant++)
+		{
+			uint32_t zones = (uint32_t[]){ 1, 2, 5, 16 }[variant / 4];
+			uds_config config;
+			uds_config reduced;
+			uds_sizes sizes[2];
+			uds_error error;
+			uds_status status = uds_config_init(&config,
+			                                    memory,
+			                                    variant % 2,
+			                                    variant / 2 % 2 != 0,
+			                                    zones,
+			                                    1 << 20,
+			                                    &error);
+
+			/* Few records do not make many zones. */
+			if (status != UDS_OK && memory < 64)
+				continue;
+			assert_int_equal(status, UDS_OK);
+			reduced = config;
+			(void) uds_geometry_reduce(&reduced.geometry, 1000 + memory);
+			assert_true(uds_index_size(&config) > 0);
+			assert_int_equal(uds_index_size(&reduced), uds_index_size(&config));
+			assert_int_equal(uds_config_sizes(&config, &sizes[0]), UDS_OK);
+			assert_int_equal(uds_config_sizes(&reduced, &sizes[1]), UDS_OK);
+			assert_int_equal(sizes[1].chapters, sizes[0].chapters - 1);
+			assert_int_equal(sizes[1].window, sizes[0].window - sizes[0].records_per_chapter);
+			assert_int_equal(sizes[1].index_memory, sizes[0].index_memory);
+			assert_int_equal(sizes[1].checkpoint_bytes, sizes[0].checkpoint_bytes);
+			assert_true(sizes[1].volume_bytes < sizes[0].volume_bytes);
+		}
+	}
+}
+
+/* Laid out for one geometry and the other, it has its parts where they were. */
+static void
+a_conversion_leaves_all_parts_in_their_places(void **state)
+{
+	uds_config config = engine_config(8, 16, 3, UDS_STRUCTURE_BUCKETS);
+	uds_config reduced = config;
+	uds_geometry geometry;
+	uds_index before;
+	fixture fixture;
+
+	(void) state;
+	(void) uds_geometry_reduce(&reduced.geometry, 21);
+	for (int first = 0; first < 2; first++)
+	{
+		begin(&fixture, first == 0 ? &config : &reduced, 30);
+		before = *fixture.index;
+		for (int i = 0; i < 4; i++)
+		{
+			bool is_reduced = i % 2 == first;
+
+			assert_int_equal(uds_block_lay_out(fixture.index,
+			                                   &fixture.port,
+			                                   is_reduced ? &reduced : &config,
+			                                   false),
+			                 UDS_OK);
+			assert_int_equal(uds_block_begin_chapter(fixture.index, 30), UDS_OK);
+			uds_block_geometry(fixture.index, &geometry);
+			assert_int_equal(geometry.parameters.is_reduced, is_reduced);
+			assert_int_equal(geometry.parameters.chapters, is_reduced ? 15 : 16);
+			assert_int_equal(geometry.parameters.remapped_virtual, is_reduced ? 16 : 0);
+			assert_int_equal(geometry.parameters.remapped_physical, is_reduced ? 4 : 0);
+			assert_int_equal(fixture.index->geometry.parameters.chapters, is_reduced ? 15 : 16);
+			assert_int_equal(fixture.index->config.geometry.chapters, 16);
+			assert_ptr_equal(fixture.index->slots, before.slots);
+			assert_ptr_equal(fixture.index->page_map, before.page_map);
+			assert_ptr_equal(fixture.index->page_cache, before.page_cache);
+			assert_ptr_equal(fixture.index->zones[2].shares[3], before.zones[2].shares[3]);
+			assert_int_equal(fixture.index->block_bytes, fixture.bytes);
+		}
+		end(&fixture);
+	}
+}
+
+/* Before the first layout there is no geometry. */
+static void
+nothing_is_known_of_an_unused_block(void **state)
+{
+	uds_config config = engine_config(8, 16, 1, UDS_STRUCTURE_BUCKETS);
+	uds_index *index = aligned_alloc(UDS_CACHE_LINE, UDS_ALIGN(sizeof(*index), UDS_CACHE_LINE));
+	uds_geometry geometry;
+
+	(void) state;
+	memset(index, 0, sizeof(*index));
+	uds_block_geometry(index, &geometry);
+	assert_int_equal(geometry.pages_per_chapter, 0);
+	uds_index_configuration(index, &config);
+	assert_int_equal(config.geometry.chapters, 16);
+	free(index);
+}
+
 static void
 chapters_in_memory_are_dense(void **state)
 {
@@ -594,6 +695,9 @@ main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(settings_become_a_configuration),
 		cmocka_unit_test(sparse_indexes_take_less_than_half_a_byte_a_record),
+		cmocka_unit_test(reduced_indexes_take_the_same_room),
+		cmocka_unit_test(a_conversion_leaves_all_parts_in_their_places),
+		cmocka_unit_test(nothing_is_known_of_an_unused_block),
 		cmocka_unit_test(chapters_in_memory_are_dense),
 		cmocka_unit_test(settings_out_of_range_are_refused),
 		cmocka_unit_test(a_larger_cache_makes_a_larger_block),

@@ -354,10 +354,14 @@ failing_writes_and_syncs_are_told(void **state)
 		fixture->operation = NULL;
 		assert_int_equal(read_save(fixture, NONCE, SAVE_NUMBER), UDS_ERR_CORRUPT);
 	}
-	fixture->operation = "sync";
-	fixture->skip = 0;
-	fixture->number = EIO;
-	assert_int_equal(write_save(fixture, 0, SAVE_NUMBER), UDS_ERR_IO);
+	/* Of the file, of the directory. */
+	for (int skip = 0; skip < 2; skip++)
+	{
+		fixture->operation = "sync";
+		fixture->skip = skip;
+		fixture->number = EIO;
+		assert_int_equal(write_save(fixture, 0, SAVE_NUMBER), UDS_ERR_IO);
+	}
 	fixture->operation = NULL;
 	assert_int_equal(write_save(fixture, 0, SAVE_NUMBER), UDS_OK);
 	fixture->operation = "read";

@@ -408,6 +408,177 @@ a_bad_seal_loses_its_chapter_and_is_told(void **state)
 	engine_destroy(&engine);
 }
 
+/* A page of the newest chapter that did not arrive: the chapter does not exist, and is told. */
+static void
+a_torn_newest_chapter_is_dropped(void **state)
+{
+	golden *golden = *state;
+	uint64_t newest;
+	engine engine;
+
+	begin(&engine, golden);
+	(void) open_and_check(&engine, golden);
+	newest = engine_statistics(&engine).newest_chapter - 1;
+	engine_destroy(&engine);
+	for (uint32_t page = 0; page + 1 < pages_per_chapter(golden); page++)
+	{
+		begin(&engine, golden);
+		files_fill(engine.host.directory,
+		           UDS_VOLUME_FILE,
+		           offset_of(golden, (uint32_t) newest, page),
+		           UDS_PAGE_BYTES,
+		           0);
+		assert_true(open_and_check(&engine, golden) >= golden->found - RECORDS);
+		assert_int_equal(engine_statistics(&engine).newest_chapter, newest);
+		assert_int_equal(engine_statistics(&engine).dropped_chapters, 1);
+		assert_true(atomic_load(&engine.host.warnings) > 0);
+		check_service(&engine, 5);
+		engine_destroy(&engine);
+	}
+}
+
+/* A page that is bad when the index is built from the volume alone: the other pages count. */
+static void
+a_bad_page_costs_its_own_records_in_a_rebuild(void **state)
+{
+	golden *golden = *state;
+	uint32_t pages = pages_per_chapter(golden);
+	engine engine;
+	uint64_t found;
+
+	for (uint32_t page = 0; page + 1 < pages; page++)
+	{
+		begin(&engine, golden);
+		files_remove(engine.host.directory, "checkpoint.0");
+		files_remove(engine.host.directory, "checkpoint.1");
+		found = open_and_check(&engine, golden);
+		engine_destroy(&engine);
+		begin(&engine, golden);
+		files_remove(engine.host.directory, "checkpoint.0");
+		files_remove(engine.host.directory, "checkpoint.1");
+		files_flip_bit(engine.host.directory, UDS_VOLUME_FILE, offset_of(golden, 2, page) + 50, 3);
+		if (page + 1 + RECORD_PAGES >= pages)
+			assert_true(open_and_check(&engine, golden) >= found - UDS_RECORDS_PER_PAGE);
+		else
+			assert_true(open_and_check(&engine, golden) >= found - RECORDS);
+		assert_int_equal(engine_statistics(&engine).dropped_chapters, 0);
+		assert_true(atomic_load(&engine.host.warnings) > 0);
+		engine_destroy(&engine);
+	}
+}
+
+/* Chapters full of names numbered from 0 on, one page each, and no save. */
+static golden *
+make_full_chapters(uint32_t chapters, uint64_t filled)
+{
+	golden *golden = calloc(1, sizeof(*golden));
+	engine engine;
+
+	golden->config = engine_config(1, chapters, 1, UDS_STRUCTURE_BUCKETS);
+	engine_init(&engine, &golden->config);
+	engine_must_open(&engine);
+	for (uint64_t i = 0; i < filled * UDS_RECORDS_PER_PAGE; i++)
+	{
+		uds_name name = uds_generate_counter_name(i);
+
+		assert_false(engine_request(&engine, UDS_POST, &name, NULL).found);
+	}
+	engine_settle(&engine);
+	engine_crash(&engine);
+	take_files(golden, &engine);
+	engine_destroy(&engine);
+	return golden;
+}
+
+/* Make the seal of a chapter one that is damaged, or none at all. */
+static void
+spoil_seal(engine *engine, const golden *golden, uint64_t chapter, bool is_erased)
+{
+	size_t offset = offset_of(golden,
+	                          (uint32_t) (chapter % golden->config.geometry.chapters),
+	                          pages_per_chapter(golden) - 1);
+
+	if (is_erased)
+		files_fill(engine->host.directory, UDS_VOLUME_FILE, offset, UDS_PAGE_BYTES, 0);
+	else
+		files_flip_bit(engine->host.directory, UDS_VOLUME_FILE, offset + 40, 1);
+}
+
+/*
+ * Open with the good ones of the last count chapters (bits of good): they are found.  The chapter
+ * before them, if there was one, still lies where the open one will.
+ */
+static void
+open_with_seals(const golden *golden, uint64_t filled, uint32_t count, uint64_t good)
+{
+	uint64_t first = filled - count;
+	uint64_t newest = first;
+	engine engine;
+
+	begin(&engine, golden);
+	for (uint64_t chapter = first; chapter < filled; chapter++)
+	{
+		if ((good >> (chapter - first) & 1) == 0)
+			spoil_seal(&engine, golden, chapter, (good + chapter) % 2 == 0);
+		else
+			newest = chapter + 1;
+	}
+	engine_must_open(&engine);
+	assert_int_equal(engine_statistics(&engine).newest_chapter, newest);
+	for (uint64_t chapter = first; chapter < filled; chapter++)
+	{
+		for (uint64_t i = 0; i < UDS_RECORDS_PER_PAGE; i += UDS_RECORDS_PER_PAGE / 2)
+		{
+			uds_name name = uds_generate_counter_name(chapter * UDS_RECORDS_PER_PAGE + i);
+
+			if (engine_request(&engine, UDS_PEEK, &name, NULL).found !=
+			    (good >> (chapter - first) & 1))
+				fail_msg("%llx: chapter %llu",
+				         (unsigned long long) good,
+				         (unsigned long long) chapter);
+		}
+	}
+	engine_destroy(&engine);
+}
+
+/* No search for the end of the volume, which one bad chapter could mislead. */
+static void
+whichever_seals_are_bad_the_others_count(void **state)
+{
+	static const uint64_t filled[] = { 6, 14 }; /* of 8 chapters: part of them, or all again */
+	golden *golden;
+
+	(void) state;
+	for (uint32_t i = 0; i < 2; i++)
+	{
+		uint32_t count = (uint32_t) UDS_MIN(filled[i], UINT64_C(7));
+
+		golden = make_full_chapters(8, filled[i]);
+		for (uint64_t good = 0; good < UINT64_C(1) << count; good++)
+			open_with_seals(golden, filled[i], count, good);
+		free_golden(golden);
+	}
+	/* However many are bad one after the other. */
+	golden = make_full_chapters(128, 127);
+	for (uint32_t chapter = 0; chapter < 127; chapter += 63)
+	{
+		engine engine;
+		uds_name name = uds_generate_counter_name(chapter * UDS_RECORDS_PER_PAGE);
+
+		begin(&engine, golden);
+		for (uint32_t i = 0; i < 127; i++)
+		{
+			if (i != chapter)
+				spoil_seal(&engine, golden, i, i % 2 == 0);
+		}
+		engine_must_open(&engine);
+		assert_int_equal(engine_statistics(&engine).newest_chapter, chapter + 1);
+		assert_true(engine_request(&engine, UDS_PEEK, &name, NULL).found);
+		engine_destroy(&engine);
+	}
+	free_golden(golden);
+}
+
 /* The save that control names is bad: the one before is used, and the chapters since. */
 static void
 a_bad_save_is_replaced_by_the_other_one(void **state)
@@ -677,6 +848,9 @@ main(void)
 		CASE(a_truncated_volume_loses_what_was_cut_off),
 		CASE(bad_pages_are_misses_and_counted),
 		CASE(a_bad_seal_loses_its_chapter_and_is_told),
+		CASE(a_torn_newest_chapter_is_dropped),
+		CASE(a_bad_page_costs_its_own_records_in_a_rebuild),
+		cmocka_unit_test(whichever_seals_are_bad_the_others_count),
 		CASE(a_bad_save_is_replaced_by_the_other_one),
 		CASE(without_saves_the_volume_is_enough),
 		CASE(chapters_of_another_time_are_dropped),

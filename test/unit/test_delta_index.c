@@ -759,6 +759,60 @@ contents_survive_borrowing_between_blocks(void **state)
 	free(index);
 }
 
+/*
+ * A list that grows when there is no room left beside it takes some of its neighbours': blocks
+ * farther away than UDS_DELTA_BORROW_MAX stay as they are, to the end, when none is left.
+ */
+static void
+a_growing_list_moves_its_neighbourhood_only(void **state)
+{
+	enum
+	{
+		BLOCKS = 400,
+		TARGET = BLOCKS / 2,
+		LISTS = BLOCKS * UDS_DELTA_BLOCK_LISTS,
+		LIST_BYTES = 100,
+		GAP_BYTES = 12
+	};
+	uds_delta_index *index = make_index(LISTS, 4096, 10, LISTS * (LIST_BYTES + GAP_BYTES), 0);
+	uds_delta_blocks *blocks = &index->blocks;
+	size_t bytes = uds_delta_blocks_capacity(blocks) + BLOCKS * UDS_DELTA_BLOCK_HEADER;
+	uint8_t *memory = uds_delta_blocks_memory(blocks, 0);
+	uint8_t *before = malloc(bytes);
+	uint32_t starts[BLOCKS + 1];
+	uint32_t farthest = 0;
+	uint64_t grown = 0;
+
+	(void) state;
+	for (uint32_t list = 0; list < LISTS; list++)
+		assert_int_equal(uds_delta_blocks_resize(blocks, list, 8 * LIST_BYTES), UDS_OK);
+	memcpy(before, memory, bytes);
+	memcpy(starts, blocks->starts, sizeof(starts));
+	/* One after the other to the full length, in the block in the middle. */
+	for (;; grown += 500)
+	{
+		uint32_t list = TARGET * UDS_DELTA_BLOCK_LISTS + (uint32_t) (grown / 64000);
+		uint32_t bits = 8 * LIST_BYTES + (uint32_t) (grown % 64000);
+
+		if (uds_delta_blocks_resize(blocks, list, bits) == UDS_OVERFLOW)
+			break;
+	}
+	for (uint32_t b = 0; b < BLOCKS; b++)
+	{
+		size_t offset = (size_t) starts[b] * UDS_DELTA_BLOCK_UNIT;
+		size_t size = (size_t) (starts[b + 1] - starts[b]) * UDS_DELTA_BLOCK_UNIT;
+
+		if (starts[b] != blocks->starts[b] || starts[b + 1] != blocks->starts[b + 1] ||
+		    memcmp(before + offset, memory + offset, size) != 0)
+			farthest = UDS_MAX(farthest, b < TARGET ? TARGET - b : b - TARGET);
+	}
+	assert_true(grown > 100000);
+	assert_in_range(farthest, UDS_DELTA_BORROW_MAX / 4, UDS_DELTA_BORROW_MAX);
+	assert_int_equal(uds_delta_blocks_check(blocks), UDS_OK);
+	free(before);
+	free(index);
+}
+
 static void
 lists_are_copied_out_and_in(void **state)
 {
@@ -891,6 +945,7 @@ main(void)
 		cmocka_unit_test(random_operations_equal_a_sorted_multimap),
 		cmocka_unit_test(any_number_of_entries_expires_at_once),
 		cmocka_unit_test(contents_survive_borrowing_between_blocks),
+		cmocka_unit_test(a_growing_list_moves_its_neighbourhood_only),
 		cmocka_unit_test(lists_are_copied_out_and_in),
 		cmocka_unit_test(damaged_memory_is_noticed_or_harmless),
 	};

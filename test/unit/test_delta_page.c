@@ -447,33 +447,64 @@ list_longer_than_65535_bits_is_refused(void **state)
 	free(page);
 }
 
-/* The most lists whose table fits, and one more. */
+/* The most lists whose table fits, and more: nothing behind the page is read. */
+static void
+check_largest_table(uint32_t page_bytes)
+{
+	static const uint16_t list_bits[UDS_DELTA_PAGE_BYTES_MAX]; /* all empty */
+	uint32_t most = uds_delta_page_lists_max(page_bytes);
+	uds_delta_page_header header = { .nonce = NONCE, .list_count = (uint16_t) most };
+	uint8_t *page = malloc(page_bytes); /* of its own, so that a read beyond it shows */
+
+	uds_delta_page_begin(page, page_bytes, &header, list_bits);
+	expect_open(page, page_bytes, UDS_OK);
+	for (uint32_t count = most + 1; count <= UINT16_MAX; count += count < most + 8 ? 1 : 997)
+	{
+		uint32_t first = 160 + 19 * (count + 1);
+		uds_delta_page_cursor cursor;
+
+		header.list_count = (uint16_t) count;
+		memcpy(page + 18, &header.list_count, 2);
+		/* As good as such a table can be. */
+		for (uint32_t i = 0; i <= most && first < 1u << 19; i++)
+			set_offset(page, i, first);
+		expect_open(page, page_bytes, UDS_ERR_CORRUPT);
+		assert_int_equal(uds_delta_page_begin_list(page, page_bytes, count - 1, &cursor),
+		                 UDS_ERR_CORRUPT);
+	}
+	free(page);
+}
+
 static void
 table_that_does_not_fit_is_refused(void **state)
 {
 	(void) state;
 	for (uint32_t page_bytes = UDS_DELTA_PAGE_BYTES_MIN; page_bytes < 300; page_bytes++)
+		check_largest_table(page_bytes);
+	check_largest_table(UDS_DELTA_PAGE_BYTES_MAX);
+}
+
+/* A page without lists, the first list being number 0: there is no list before it. */
+static void
+page_without_lists_holds_no_list(void **state)
+{
+	uds_delta_page_header header = { .nonce = NONCE };
+	uds_delta_page_cursor cursor;
+	uds_name name = uds_generate_counter_name(0);
+	uint8_t page[64];
+	uds_delta_code code;
+	uint32_t value;
+
+	(void) state;
+	assert_int_equal(uds_delta_code_init(&code, 256, 6), UDS_OK);
+	uds_delta_page_begin(page, 64, &header, NULL);
+	expect_open(page, 64, UDS_OK);
+	for (uint64_t list = 0; list <= UINT32_MAX; list = 3 * list + 1)
 	{
-		uint16_t list_bits[300] = { 0 };
-		uint32_t most = uds_delta_page_lists_max(page_bytes);
-		uds_delta_page_header header = { .nonce = NONCE, .list_count = (uint16_t) most };
-		uint8_t *page = malloc(page_bytes); /* of its own, so that a read beyond it shows */
-
-		uds_delta_page_begin(page, page_bytes, &header, list_bits);
-		expect_open(page, page_bytes, UDS_OK);
-		for (uint32_t count = most + 1; count <= UINT16_MAX; count += count < most + 8 ? 1 : 997)
-		{
-			uds_delta_page_cursor cursor;
-
-			header.list_count = (uint16_t) count;
-			memcpy(page + 18, &header.list_count, 2);
-			if (160 + 19 * (count + 1) < 1u << 19)
-				set_offset(page, 0, 160 + 19 * (count + 1));
-			expect_open(page, page_bytes, UDS_ERR_CORRUPT);
-			assert_int_equal(uds_delta_page_begin_list(page, page_bytes, count - 1, &cursor),
-			                 UDS_ERR_CORRUPT);
-		}
-		free(page);
+		assert_int_equal(uds_delta_page_begin_list(page, 64, (uint32_t) list, &cursor),
+		                 UDS_NOT_FOUND);
+		assert_int_equal(uds_delta_page_find(page, 64, &code, (uint32_t) list, 0, &name, &value),
+		                 UDS_NOT_FOUND);
 	}
 }
 
@@ -623,6 +654,7 @@ main(void)
 		cmocka_unit_test(offsets_out_of_order_or_range_are_refused),
 		cmocka_unit_test(list_longer_than_65535_bits_is_refused),
 		cmocka_unit_test(table_that_does_not_fit_is_refused),
+		cmocka_unit_test(page_without_lists_holds_no_list),
 		cmocka_unit_test(page_size_out_of_range_is_refused),
 		cmocka_unit_test(list_of_equal_bits_ends_in_corruption),
 		cmocka_unit_test(endless_zeros_are_corrupt),

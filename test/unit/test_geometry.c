@@ -101,7 +101,10 @@ original_geometries(void **state)
 	{
 		uds_geometry geometry =
 			original(32768, rows[i].record_pages, rows[i].chapters, rows[i].sparse);
+		uds_geometry_parameters parameters = geometry.parameters;
 
+		parameters.is_reduced = parameters.chapters % 2 == 1;
+		assert_int_equal(uds_geometry_init(&geometry, &parameters), UDS_OK);
 		assert_int_equal(geometry.records_per_chapter, rows[i].records);
 		assert_int_equal(geometry.chapter_payload_bits, rows[i].payload_bits);
 		assert_int_equal(geometry.chapter_list_bits, rows[i].list_bits);
@@ -258,13 +261,22 @@ parameters_out_of_range_are_refused(void **state)
 	ASSERT_REFUSED(sparse_chapters, 128);
 	/* a dense index has no hooks */
 	ASSERT_REFUSED(sample_rate, 32);
+	good.is_reduced = true;
+	good.remapped_physical = 126;
+	good.remapped_virtual = (UINT64_C(1) << 39) - 1;
+	assert_int_equal(uds_geometry_init(&geometry, &good), UDS_OK);
+	/* its place and that of the last chapter of a round */
+	ASSERT_REFUSED(remapped_physical, 127);
+	ASSERT_REFUSED(remapped_physical, 128);
+	ASSERT_REFUSED(remapped_physical, UINT64_MAX);
+	ASSERT_REFUSED(remapped_virtual, UINT64_C(1) << 39);
+	ASSERT_REFUSED(remapped_virtual, UINT64_MAX);
+	ASSERT_REFUSED(chapters, 126);
+	good.chapters = 2;
+	good.remapped_physical = 0;
+	assert_int_equal(uds_geometry_init(&geometry, &good), UDS_OK);
+	ASSERT_REFUSED(remapped_physical, 1);
 #undef ASSERT_REFUSED
-	bad = good;
-	bad.is_reduced = true;
-	bad.remapped_physical = 127;
-	assert_int_equal(uds_geometry_init(&geometry, &bad), UDS_OK);
-	bad.remapped_physical = 128;
-	assert_int_equal(uds_geometry_init(&geometry, &bad), UDS_ERR_ARGUMENT);
 }
 
 /* TV-0a. */
@@ -280,6 +292,7 @@ pages_of_chapters(void **state)
 	assert_int_equal(uds_geometry_chapter_page(&geometry, 0), 1);
 	assert_int_equal(geometry.bytes_per_volume, UINT64_C(32768) * 71681);
 	assert_int_equal(uds_geometry_chapter_page(&geometry, 1024), geometry.pages_per_volume + 1);
+	assert_int_equal(uds_geometry_unused_bytes(&geometry), 0);
 	/* pages are numbered in 64 bits */
 	assert_int_equal(uds_geometry_parameters_for_memory(&parameters, UDS_MEMORY_MB_MAX, true),
 	                 UDS_OK);
@@ -287,6 +300,33 @@ pages_of_chapters(void **state)
 	assert_true(uds_geometry_chapter_page(&geometry, parameters.chapters - 1) > UINT32_MAX);
 	assert_int_equal(uds_geometry_chapter_page(&geometry, parameters.chapters),
 	                 geometry.pages_per_volume + 1);
+}
+
+/* Pages stay where they are when the first place is given up. */
+static void
+pages_of_chapters_of_a_reduced_volume(void **state)
+{
+	uds_geometry whole = original(32768, 64, 1024, 0);
+	uds_geometry_parameters parameters = whole.parameters;
+	uds_geometry geometry;
+
+	(void) state;
+	(void) uds_geometry_reduce(&parameters, 5000);
+	assert_int_equal(uds_geometry_init(&geometry, &parameters), UDS_OK);
+	for (uint32_t place = 0; place < parameters.chapters; place++)
+		assert_int_equal(uds_geometry_chapter_page(&geometry, place),
+		                 uds_geometry_chapter_page(&whole, place + 1));
+	assert_int_equal(geometry.bytes_per_volume + uds_geometry_unused_bytes(&geometry),
+	                 whole.bytes_per_volume);
+	for (int i = 0; i < 2; i++)
+	{
+		parameters = uds_geometry_whole(&parameters);
+		assert_int_equal(parameters.chapters, 1024);
+		assert_false(parameters.is_reduced);
+		assert_int_equal(parameters.remapped_virtual, 0);
+		assert_int_equal(parameters.remapped_physical, 0);
+		assert_int_equal(parameters.record_pages, 64);
+	}
 }
 
 /* The names and fields of section 1. */
@@ -416,6 +456,26 @@ chapters_of_a_plain_volume(void **state)
 	assert_int_equal(uds_geometry_physical_chapter(&geometry, UINT64_MAX), 5);
 }
 
+/* That a volume was converted is a flag: an odd number of chapters means nothing. */
+static void
+odd_numbers_of_chapters_are_plain(void **state)
+{
+	(void) state;
+	for (uint32_t chapters = 3; chapters < 40; chapters += 2)
+	{
+		uds_geometry geometry = original(4096, 16, chapters, 0);
+		uds_geometry converted = reduced(chapters + 1, 20, 2);
+
+		for (uint64_t v = 0; v < 200; v++)
+		{
+			assert_int_equal(uds_geometry_physical_chapter(&geometry, v), v % chapters);
+			assert_int_equal(uds_geometry_expire(&geometry, v), v >= chapters);
+		}
+		assert_int_equal(uds_geometry_physical_chapter(&converted, 20), 2);
+		assert_int_equal(uds_geometry_physical_chapter(&converted, 21), 0);
+	}
+}
+
 /* N = 9, rv = 20, rp = 4. */
 static void
 chapters_of_a_converted_volume(void **state)
@@ -428,8 +488,9 @@ chapters_of_a_converted_volume(void **state)
 	(void) state;
 	for (uint64_t v = 12; v <= 38; v++)
 		assert_int_equal(uds_geometry_physical_chapter(&geometry, v), slots[v - 12]);
+	/* Of 8..11 any answer will do: these go on with the period, where the original gives 0. */
 	for (uint64_t v = 0; v <= 11; v++)
-		assert_int_equal(uds_geometry_physical_chapter(&geometry, v), 0);
+		assert_int_equal(uds_geometry_physical_chapter(&geometry, v), (v + 9 - 11 % 9) % 9);
 	for (uint64_t newest = 0; newest <= 34; newest++)
 	{
 		uint32_t expected = newest < 9 ? 0 : newest == 29 ? 2 : newest == 33 ? 0 : 1;
@@ -440,7 +501,13 @@ chapters_of_a_converted_volume(void **state)
 	{
 		oldest += uds_geometry_expire(&geometry, newest);
 		assert_int_equal(newest - oldest + 1, newest >= 29 && newest <= 32 ? 8 : 9);
+		assert_int_equal(uds_geometry_oldest(&geometry, newest), oldest);
 	}
+	assert_int_equal(uds_geometry_oldest(&geometry, 25), 17);
+	assert_int_equal(uds_geometry_oldest(&geometry, 29), 22);
+	assert_int_equal(uds_geometry_oldest(&geometry, 32), 25);
+	assert_int_equal(uds_geometry_oldest(&geometry, 33), 25);
+	assert_int_equal(uds_geometry_oldest(&geometry, 8), 0);
 }
 
 /* TV-0b: C = 9, rv = 10, rp = 3. */
@@ -455,7 +522,12 @@ chapters_of_another_converted_volume(void **state)
 	for (uint64_t v = 5; v <= 23; v++)
 		assert_int_equal(uds_geometry_physical_chapter(&geometry, v), slots[v - 5]);
 	for (uint64_t newest = 18; newest <= 23; newest++)
+	{
 		assert_int_equal(uds_geometry_expire(&geometry, newest), expired[newest - 18]);
+		assert_int_equal(uds_geometry_oldest(&geometry, newest) -
+		                     uds_geometry_oldest(&geometry, newest - 1),
+		                 expired[newest - 18]);
+	}
 }
 
 /* Created reduced, never converted: as a plain volume. */
@@ -469,6 +541,118 @@ chapters_of_a_volume_created_reduced(void **state)
 	{
 		assert_int_equal(uds_geometry_physical_chapter(&geometry, v), v % 9);
 		assert_int_equal(uds_geometry_expire(&geometry, v), v >= 9);
+		assert_int_equal(uds_geometry_oldest(&geometry, v), v < 9 ? 0 : v - 8);
+	}
+}
+
+/*
+ * Play the open chapter of a reduced volume forward: oldest and expire agree, and no two chapters
+ * of the window share a place.
+ */
+static void
+play(const uds_geometry *geometry, uint64_t newest, uint64_t end)
+{
+	uint32_t chapters = geometry->parameters.chapters;
+	uint64_t *owner = calloc(chapters, sizeof(*owner));
+	uint64_t oldest = uds_geometry_oldest(geometry, newest);
+
+	for (;; oldest += uds_geometry_expire(geometry, newest))
+	{
+		/* Before the conversion the window may be shorter. */
+		if (newest <=
+		    geometry->parameters.remapped_virtual + geometry->parameters.remapped_physical)
+		{
+			assert_true(uds_geometry_oldest(geometry, newest) + 1 >= oldest);
+			oldest = uds_geometry_oldest(geometry, newest);
+		}
+		else
+			assert_true(newest < chapters || newest - oldest + 2 >= chapters);
+		assert_int_equal(uds_geometry_oldest(geometry, newest), oldest);
+		assert_true(newest - oldest < chapters);
+		memset(owner, 0, chapters * sizeof(*owner));
+		for (uint64_t v = oldest; v <= newest; v++)
+		{
+			uint32_t place = uds_geometry_physical_chapter(geometry, v);
+
+			if (place >= chapters || owner[place] != 0)
+				fail_msg("%u chapters, moved %lu to %lu: chapter %lu has place %u, newest %lu",
+				         chapters,
+				         (unsigned long) geometry->parameters.remapped_virtual,
+				         (unsigned long) geometry->parameters.remapped_physical,
+				         (unsigned long) v,
+				         place,
+				         (unsigned long) newest);
+			owner[place] = v + 1;
+		}
+		if (newest++ == end)
+			break;
+	}
+	free(owner);
+}
+
+/*
+ * Every conversion of small volumes: what stays in the window stays on its pages, but for the chapter
+ * that moves, which takes a place that held nothing of the old window.
+ */
+static void
+conversions_leave_chapters_where_they_are(void **state)
+{
+	(void) state;
+	for (uint32_t chapters = 3; chapters <= 12; chapters++)
+	{
+		uds_geometry whole = original(4096, 16, chapters, 0);
+
+		for (uint64_t newest = 0; newest <= 5 * chapters; newest++)
+		{
+			uds_geometry_parameters parameters = whole.parameters;
+			bool must_move = uds_geometry_reduce(&parameters, newest);
+			uint64_t moved = parameters.remapped_virtual;
+			uds_geometry geometry;
+			uint64_t oldest;
+
+			assert_int_equal(uds_geometry_init(&geometry, &parameters), UDS_OK);
+			assert_int_equal(parameters.chapters, chapters - 1);
+			oldest = uds_geometry_oldest(&geometry, newest);
+			assert_int_equal(oldest, newest >= chapters - 1 ? newest - chapters + 2 : 0);
+			assert_int_equal(must_move,
+			                 newest % chapters != 0 && newest % chapters != chapters - 1);
+			for (uint64_t v = oldest; v < newest; v++)
+			{
+				uint32_t before = uds_geometry_physical_chapter(&whole, v);
+				uint32_t after = uds_geometry_physical_chapter(&geometry, v);
+
+				assert_true(before != 0 || (must_move && v == moved));
+				assert_int_equal(after + 1, v == moved && must_move ? newest % chapters : before);
+			}
+			assert_true(!must_move || (moved >= oldest && moved < newest &&
+			                           uds_geometry_physical_chapter(&whole, moved) == 0));
+			play(&geometry, newest, newest + 5 * chapters);
+			/* All chapters may be lost. */
+			play(&geometry, 0, newest);
+		}
+	}
+}
+
+/* The same for the vectors, and for all places a chapter can be moved to. */
+static void
+windows_of_reduced_volumes_fit(void **state)
+{
+	uds_geometry vectors[2] = { reduced(9, 20, 4), reduced(9, 10, 3) };
+
+	(void) state;
+	play(&vectors[0], 25, 100);
+	play(&vectors[1], 14, 100);
+	for (uint32_t chapters = 2; chapters <= 11; chapters++)
+	{
+		for (uint64_t moved = 0; moved <= 3 * chapters; moved++)
+		{
+			for (uint64_t place = 0; place == 0 || place + 1 < chapters; place++)
+			{
+				uds_geometry geometry = reduced(chapters, moved, place);
+
+				play(&geometry, 0, moved + 6 * chapters);
+			}
+		}
 	}
 }
 
@@ -548,11 +732,15 @@ main(void)
 		cmocka_unit_test(every_memory_size_has_a_geometry),
 		cmocka_unit_test(parameters_out_of_range_are_refused),
 		cmocka_unit_test(pages_of_chapters),
+		cmocka_unit_test(pages_of_chapters_of_a_reduced_volume),
 		cmocka_unit_test(fields_of_names),
 		cmocka_unit_test(chapters_of_a_plain_volume),
+		cmocka_unit_test(odd_numbers_of_chapters_are_plain),
 		cmocka_unit_test(chapters_of_a_converted_volume),
 		cmocka_unit_test(chapters_of_another_converted_volume),
 		cmocka_unit_test(chapters_of_a_volume_created_reduced),
+		cmocka_unit_test(conversions_leave_chapters_where_they_are),
+		cmocka_unit_test(windows_of_reduced_volumes_fit),
 		cmocka_unit_test(live_chapters_of_converted_volumes_never_share_a_place),
 		cmocka_unit_test(sparse_chapters_are_the_oldest),
 	};

@@ -1311,6 +1311,15 @@ short_parts_leave_an_empty_index(void **state)
 	free(index);
 }
 
+/* Save into a stream that takes so many bytes. */
+static void
+assert_save_is_refused(const uds_index_buckets *index, uds_memory_stream *stream, size_t limit)
+{
+	uds_memory_stream_clear(stream);
+	stream->write_limit = limit;
+	assert_int_equal(uds_index_buckets_save(index, 0, &stream->stream), UDS_ERR_NO_SPACE);
+}
+
 static void
 failed_writes_are_reported(void **state)
 {
@@ -1324,11 +1333,10 @@ failed_writes_are_reported(void **state)
 	assert_int_equal(uds_index_buckets_load(index, &memory.stream), UDS_OK);
 	uds_memory_stream_init(&small);
 	for (size_t limit = 0; limit < memory.bytes; limit += 1 + limit / 8)
-	{
-		uds_memory_stream_clear(&small);
-		small.write_limit = limit;
-		assert_int_equal(uds_index_buckets_save(index, 0, &small.stream), UDS_ERR_NO_SPACE);
-	}
+		assert_save_is_refused(index, &small, limit);
+	/* Nothing but the end of the part is missing. */
+	for (size_t limit = memory.bytes - 8; limit < memory.bytes; limit++)
+		assert_save_is_refused(index, &small, limit);
 	assert_int_equal(uds_index_buckets_save(index, 1, &small.stream), UDS_ERR_ARGUMENT);
 	uds_memory_stream_free(&small);
 	uds_memory_stream_free(&memory);

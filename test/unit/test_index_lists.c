@@ -660,6 +660,44 @@ chapters_are_given_up_when_memory_runs_short(void **state)
 	free(index);
 }
 
+/* Far more names than fit, all in the newest chapters: no more can be given up than there are. */
+static void
+the_newest_chapter_is_never_given_up(void **state)
+{
+	enum
+	{
+		R = 1024,
+		H = 64
+	};
+	uds_index_lists *index = make_index(R, H, 1, 0);
+	uint64_t refused = 0;
+
+	(void) state;
+	for (uint64_t chapter = 0; chapter < 6; chapter++)
+	{
+		open_chapter(index, 1, H, chapter);
+		assert_checks(index, 1);
+		for (uint64_t i = 0; i < (uint64_t) R * H * 5 / 4; i++)
+		{
+			uds_name name = uds_generate_counter_name(chapter * 2 * R * H + i);
+			uds_index_entry entry;
+			uds_status status;
+
+			assert_int_equal(uds_index_lists_get(index, &name, &entry), UDS_OK);
+			status = uds_index_lists_put(index, &entry, chapter);
+			assert_true(status == UDS_OK || status == UDS_OVERFLOW);
+			refused += status == UDS_OVERFLOW;
+			if (status == UDS_OK && i % 1000 == 0)
+				assert_int_equal(find(index, &name), chapter);
+		}
+	}
+	assert_true(refused > 0);
+	assert_int_equal(sum_counters(index, 1).overflows, refused);
+	assert_in_range(sum_counters(index, 1).early_flushes, 1, 5);
+	assert_checks(index, 1);
+	free(index);
+}
+
 /* Biased names fill one list: refused, counted, and nobody else is affected. */
 static void
 full_list_refuses_and_recovers(void **state)
@@ -1224,13 +1262,122 @@ short_and_refused_streams_are_errors(void **state)
 	uds_memory_stream_rewind(&memory);
 	assert_int_equal(uds_index_lists_load(loaded, &memory.stream), UDS_OK);
 	assert_int_equal(find(loaded, &name), 0);
-	for (size_t limit = 0; limit < bytes; limit += 13)
+	for (size_t limit = 0; limit < bytes; limit += limit + 21 < bytes ? 13 : 1)
 	{
 		uds_memory_stream_clear(&memory);
 		memory.write_limit = limit;
 		assert_int_equal(uds_index_lists_save(index, 0, &memory.stream), UDS_ERR_NO_SPACE);
 	}
 	assert_int_equal(uds_index_lists_save(index, 1, &memory.stream), UDS_ERR_ARGUMENT);
+	uds_memory_stream_free(&memory);
+	free(index);
+	free(loaded);
+}
+
+/*
+ * Names that crowd in one zone of four: their lists have room in the memory of one zone for all, but
+ * not in that of the one zone.  The load fails and leaves an empty index.
+ */
+static void
+part_that_does_not_fit_into_a_zone_is_refused(void **state)
+{
+	enum
+	{
+		R = 1000,
+		H = 16
+	};
+	uds_index_lists *index = make_index(R, H, 1, 0);
+	uds_index_lists *four = make_index(R, H, 4, 0);
+	uds_name name = uds_generate_counter_name(0);
+	uint64_t stored = 0;
+	uds_memory_stream memory;
+
+	(void) state;
+	for (uint64_t i = 0; i < (uint64_t) R * H * 3 / 4; i++)
+	{
+		uds_name crowded = uds_generate_counter_name(i);
+		uds_index_entry entry;
+		uds_status status;
+
+		uds_generate_set_volume_field(&crowded, uds_name_volume_field(&crowded) / 4);
+		assert_int_equal(uds_index_lists_get(index, &crowded, &entry), UDS_OK);
+		status = uds_index_lists_put(index, &entry, 0);
+		assert_true(status == UDS_OK || status == UDS_OVERFLOW);
+		stored += status == UDS_OK;
+	}
+	assert_true(stored > R * H / 2);
+	uds_memory_stream_init(&memory);
+	assert_int_equal(uds_index_lists_save(index, 0, &memory.stream), UDS_OK);
+	assert_int_equal(uds_index_lists_load(four, &memory.stream), UDS_ERR_CORRUPT);
+	assert_int_equal(sum_counters(four, 4).records, 0);
+	assert_checks(four, 4);
+	open_chapter(four, 4, H, 0);
+	add(four, &name, 0);
+	/* One zone has room for them. */
+	free(four);
+	four = make_index(R, H, 1, 0xff);
+	uds_memory_stream_rewind(&memory);
+	assert_int_equal(uds_index_lists_load(four, &memory.stream), UDS_OK);
+	assert_int_equal(sum_counters(four, 1).records, stored);
+	uds_memory_stream_free(&memory);
+	free(index);
+	free(four);
+}
+
+/* Put a name of list 0; false when the list has no room for it. */
+static bool
+try_add(uds_index_lists *index, const uds_name *name)
+{
+	uds_index_entry entry;
+	uds_status status;
+
+	assert_int_equal(uds_index_lists_position(index, name), 0);
+	assert_int_equal(uds_index_lists_get(index, name, &entry), UDS_OK);
+	status = uds_index_lists_put(index, &entry, 0);
+	assert_true(status == UDS_OK || status == UDS_OVERFLOW);
+	return status == UDS_OK;
+}
+
+/* The longest list there can be comes back from a save. */
+static void
+longest_list_is_saved_and_loaded(void **state)
+{
+	uds_index_lists *index = make_index(4096, 16, 1, 0);
+	uds_index_lists *loaded = make_index(4096, 16, 3, 0xff);
+	uint64_t key = 250000;
+	uint64_t stored = 0;
+	uds_name name;
+	uds_memory_stream memory;
+	uint16_t bits;
+
+	(void) state;
+	/* Exact entries, then plain ones, until a last one with a long code fills the list. */
+	while (sum_counters(index, 1).bytes_used * 8 < 65535 - 60)
+	{
+		name = stored < 430 ? name_of(7, stored) : name_of(8 * stored, 0);
+		assert_true(try_add(index, &name));
+		stored++;
+	}
+	name = name_of(key, 0);
+	while (!try_add(index, &name))
+	{
+		key -= 500;
+		name = name_of(key, 0);
+	}
+	stored++;
+	uds_memory_stream_init(&memory);
+	assert_int_equal(uds_index_lists_save(index, 0, &memory.stream), UDS_OK);
+	memcpy(&bits, memory.data + 80, sizeof(bits));
+	assert_true(bits >= 65529);
+	assert_int_equal(uds_index_lists_load(loaded, &memory.stream), UDS_OK);
+	assert_int_equal(sum_counters(loaded, 3).records, stored);
+	assert_int_equal(find(loaded, &name), 0);
+	for (uint64_t i = 0; i < 430; i++)
+	{
+		name = name_of(7, i);
+		assert_int_equal(find(loaded, &name), 0);
+	}
+	assert_checks(loaded, 3);
 	uds_memory_stream_free(&memory);
 	free(index);
 	free(loaded);
@@ -1307,6 +1454,7 @@ main(void)
 		cmocka_unit_test(full_memory_is_freed_by_expiry),
 		cmocka_unit_test(window_rolls_over_uniform_names),
 		cmocka_unit_test(chapters_are_given_up_when_memory_runs_short),
+		cmocka_unit_test(the_newest_chapter_is_never_given_up),
 		cmocka_unit_test(full_list_refuses_and_recovers),
 		cmocka_unit_test(random_operations_equal_a_map_with_a_window),
 		cmocka_unit_test(zones_run_side_by_side),
@@ -1315,6 +1463,8 @@ main(void)
 		cmocka_unit_test(windows_of_parts_are_united),
 		cmocka_unit_test(saved_bytes_have_the_documented_layout),
 		cmocka_unit_test(short_and_refused_streams_are_errors),
+		cmocka_unit_test(part_that_does_not_fit_into_a_zone_is_refused),
+		cmocka_unit_test(longest_list_is_saved_and_loaded),
 		cmocka_unit_test(damaged_streams_are_refused_or_harmless),
 	};
 

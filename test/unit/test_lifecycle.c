@@ -27,6 +27,7 @@ typedef struct fixture
 {
 	engine engine;
 	const char *failing; /* operation on the volume that fails; NULL: none */
+	const char *file;    /* NULL: the volume */
 	uint32_t phases;     /* bit for each phase that an operation was seen in */
 	bool has_passed;     /* more was done than there was to do */
 } fixture;
@@ -45,7 +46,7 @@ fail_operation(void *context, const char *operation, const char *name)
 			fixture->has_passed = true;
 	}
 	return fixture->failing != NULL && strcmp(operation, fixture->failing) == 0 &&
-	               strcmp(name, UDS_VOLUME_FILE) == 0
+	               strcmp(name, fixture->file != NULL ? fixture->file : UDS_VOLUME_FILE) == 0
 	           ? EIO
 	           : 0;
 }
@@ -277,6 +278,58 @@ a_new_writer_finds_the_index_suspended(void **state)
 	}
 }
 
+/* Files that say "clean" are not written before they say "running". */
+static void
+a_suspension_goes_on_until_control_is_written(void **state)
+{
+	fixture *fixture = *state;
+
+	assert_int_equal(engine_suspend(&fixture->engine, true), UDS_OK);
+	fixture->failing = "sync";
+	fixture->file = UDS_CONTROL_NEW_FILE;
+	assert_int_equal(engine_resume(&fixture->engine), UDS_ERR_IO);
+	assert_int_equal(state_of(fixture), UDS_STATE_SUSPENDED);
+	assert_int_equal(uds_zone_turn(fixture->engine.zones[0]), UDS_PENDING);
+	fixture->failing = NULL;
+	assert_int_equal(engine_resume(&fixture->engine), UDS_OK);
+	assert_int_equal(control_state(fixture), UDS_CONTROL_RUNNING);
+	assert_int_equal(count_known(&fixture->engine, NAMES), NAMES);
+}
+
+/* The writer's successor knows the index in memory by its files: others are refused. */
+static void
+files_that_were_replaced_are_refused(void **state)
+{
+	fixture *fixture = *state;
+	engine *engine = &fixture->engine;
+	char *own = files_make_directory();
+	struct engine other;
+	char reason[256];
+
+	files_copy_all(engine->host.directory, own);
+	engine_init(&other, &engine->config);
+	engine_must_open(&other);
+	uds_writer_detach(engine->writer);
+	files_copy_all(other.host.directory, engine->host.directory);
+	assert_int_equal(uds_writer_open(engine->writer_memory,
+	                                 engine->index,
+	                                 &engine->writer_port,
+	                                 &engine->config,
+	                                 &engine->writer,
+	                                 &engine->error),
+	                 UDS_ERR_MISMATCH);
+	assert_int_equal(state_of(fixture), UDS_STATE_OFFLINE);
+	uds_index_reason(engine->index, reason, sizeof(reason));
+	assert_string_equal(reason, "files were replaced while in use");
+	/* Its own files again: they are opened like any, what was sealed is there. */
+	files_copy_all(own, engine->host.directory);
+	assert_int_equal(engine_resume(engine), UDS_OK);
+	assert_int_equal(count_known(engine, NAMES), 5 * RECORDS);
+	engine_destroy(&other);
+	posix_remove_directory(own);
+	free(own);
+}
+
 static void
 a_suspension_that_cannot_be_saved_fails(void **state)
 {
@@ -401,10 +454,13 @@ a_rebuild_keeps_everything(void **state)
 {
 	fixture *fixture = *state;
 	uint64_t newest = engine_statistics(&fixture->engine).newest_chapter;
+	uint64_t entries = engine_statistics(&fixture->engine).entries_indexed;
 
 	assert_int_equal(engine_checkpoint(&fixture->engine), UDS_OK);
 	assert_int_equal(engine_rebuild(&fixture->engine), UDS_OK);
 	assert_int_equal(state_of(fixture), UDS_STATE_ONLINE);
+	/* Of records, not of the rest of a page that is not full. */
+	assert_int_equal(engine_statistics(&fixture->engine).entries_indexed, entries);
 	assert_int_equal(engine_statistics(&fixture->engine).recovery_chapters, newest + 1);
 	assert_int_equal(engine_statistics(&fixture->engine).newest_chapter, newest + 1);
 	assert_int_equal(count_known(&fixture->engine, NAMES), NAMES);
@@ -462,6 +518,8 @@ main(void)
 		CASE(a_stop_saves_what_is_suspended),
 		CASE(a_crash_while_suspended_loses_only_what_was_not_saved),
 		CASE(a_new_writer_finds_the_index_suspended),
+		CASE(a_suspension_goes_on_until_control_is_written),
+		CASE(files_that_were_replaced_are_refused),
 		CASE(a_suspension_that_cannot_be_saved_fails),
 		CASE(an_interrupted_recovery_starts_over_when_resumed),
 		CASE(a_failed_index_can_be_suspended),

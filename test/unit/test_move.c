@@ -803,14 +803,15 @@ a_successor_finds_where_the_files_are(void **state)
 	engine->host.moved[0] = '\0';
 	assert_int_equal(replace_writer(fixture), UDS_ERR_MISMATCH);
 	assert_int_equal(state_of(fixture), UDS_STATE_OFFLINE);
-	assert_int_equal(uds_zone_turn(engine->zones[0]), UDS_PENDING);
-	uds_writer_detach(engine->writer);
 	set_directory(fixture, fixture->there);
-	assert_int_equal(uds_writer_open(engine->writer_memory,
+	/* It takes the zone this time. */
+	uds_zone_detach(engine->zones[0]);
+	assert_int_equal(replace_writer(fixture), UDS_OK);
+	assert_int_equal(uds_zone_attach(engine->zone_memory[0],
 	                                 engine->index,
-	                                 &engine->writer_port,
-	                                 &engine->config,
-	                                 &engine->writer,
+	                                 &engine->zone_ports[0],
+	                                 0,
+	                                 &engine->zones[0],
 	                                 &error),
 	                 UDS_OK);
 	assert_int_equal(count_known(engine, NAMES), NAMES);

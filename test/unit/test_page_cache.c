@@ -171,13 +171,13 @@ get_number(fixture *fixture, uint32_t i, uint32_t zone, uint32_t *slot, const ui
 	return get(fixture, i / fixture->pages, i % fixture->pages, zone, slot, data);
 }
 
-/* Have a page in the cache, not pinned; true when it was there. */
+/* Have a page in the cache, not pinned, for one zone or another; true when it was there. */
 static bool
 touch(fixture *fixture, uint32_t i)
 {
 	const uint8_t *data;
 	uint32_t slot;
-	uds_status status = get_number(fixture, i, 0, &slot, &data);
+	uds_status status = get_number(fixture, i, i % UDS_ZONES_MAX, &slot, &data);
 
 	if (status == UDS_PENDING)
 		assert_int_equal(serve(fixture), UDS_OK);

@@ -278,6 +278,78 @@ names_of_one_chapter_list_close_chapters(void **state)
 	engine_destroy(&engine);
 }
 
+/*
+ * Newer versions and tombstones that a chapter index had to drop: they are not found, and the older
+ * versions that they hide are not found in their stead, neither before nor after a rebuild.  What
+ * nothing leads to gets no entry in the volume index.
+ */
+static void
+dropped_records_hide_older_ones_of(uds_index_structure structure)
+{
+	enum
+	{
+		OLD = 40 /* names of the crowded list whose first versions are indexed */
+	};
+	uds_config config = engine_config(24, 16, 1, structure);
+	uint32_t count = 24 * UDS_RECORDS_PER_PAGE;
+	uint64_t entries[2];
+	engine engine;
+
+	engine_init(&engine, &config);
+	engine_must_open(&engine);
+	for (uint32_t i = 0; i < OLD; i++)
+	{
+		uds_name name = biased_name(BIAS_CHAPTER_FIELD, i);
+		uds_metadata metadata = uds_generate_metadata(i, 0);
+
+		assert_false(engine_request(&engine, UDS_POST, &name, &metadata).found);
+	}
+	post_counters(&engine, UINT64_C(1) << 40, 6 * count);
+	engine_settle(&engine);
+	assert_int_equal(engine_statistics(&engine).overflows, 0);
+	/* The open chapter has OLD records already.  Names on one address are kept as they come. */
+	for (uint32_t i = OLD; i < count - OLD; i++)
+	{
+		uds_name name = biased_name(BIAS_CHAPTER_FIELD, i);
+
+		assert_false(engine_request(&engine, UDS_POST, &name, NULL).found);
+	}
+	for (uint32_t i = 0; i < OLD; i++)
+	{
+		uds_name name = biased_name(BIAS_CHAPTER_FIELD, i);
+		uds_metadata metadata = uds_generate_metadata(i, 1);
+
+		assert_true(
+			engine_request(&engine, i % 2 == 0 ? UDS_UPDATE : UDS_DELETE, &name, &metadata).found);
+	}
+	post_counters(&engine, UINT64_C(2) << 40, 6 * count);
+	engine_settle(&engine);
+	assert_true(engine_statistics(&engine).overflows > count / 4);
+	for (uint32_t round = 0; round < 2; round++)
+	{
+		entries[round] = engine_statistics(&engine).entries_indexed;
+		for (uint32_t i = 0; i < OLD; i++)
+		{
+			uds_name name = biased_name(BIAS_CHAPTER_FIELD, i);
+
+			if (engine_request(&engine, UDS_PEEK, &name, NULL).found)
+				fail_msg("round %u: name %u is found", round, i);
+		}
+		if (round == 0)
+			rebuild(&engine);
+	}
+	assert_true(entries[1] < entries[0] - count / 8);
+	engine_destroy(&engine);
+}
+
+static void
+dropped_records_hide_older_ones(void **state)
+{
+	(void) state;
+	dropped_records_hide_older_ones_of(UDS_STRUCTURE_BUCKETS);
+	dropped_records_hide_older_ones_of(UDS_STRUCTURE_LISTS);
+}
+
 /* ---- sequences -------------------------------------------------------------------------------- */
 
 #define GROUPS 23
@@ -757,6 +829,7 @@ main(void)
 		cmocka_unit_test(biased_names_are_never_wrong),
 		cmocka_unit_test(names_of_one_place_overflow),
 		cmocka_unit_test(names_of_one_chapter_list_close_chapters),
+		cmocka_unit_test(dropped_records_hide_older_ones),
 		cmocka_unit_test(sequences_are_counted_exactly),
 		cmocka_unit_test(two_indexes_do_not_disturb_each_other),
 		cmocka_unit_test(a_script_on_one_name_is_counted),

@@ -399,6 +399,46 @@ reader_main(void *argument)
 	return NULL;
 }
 
+/*
+ * The page that a request waits for has come before the zone goes on with it: a later request for
+ * the name, which would find all pages in the cache now, does not pass it.
+ */
+static void
+a_later_request_waits_though_its_pages_are_there(void **state)
+{
+	fixture *fixture = *state;
+	uds_zone_worker *zone = fixture->engine.zones[0];
+	uds_request requests[3];
+	uds_request *finished;
+	uds_metadata metadata;
+	uint32_t parked;
+
+	attach(fixture, 0);
+	/* Names on the two record pages of a chapter, and on its index page. */
+	start_peek(fixture, &requests[0], 200);
+	serve_request(fixture, 0, &requests[0]);
+	for (uint32_t i = 0; i < 3; i++)
+	{
+		requests[i] = (uds_request){ .name = name_of(3),
+			                         .operation = i == 2 ? UDS_QUERY : UDS_UPDATE,
+			                         .metadata = uds_generate_metadata(3, 2 + i) };
+		assert_int_equal(uds_zone_execute(zone, &requests[i], 1, &parked), UDS_OK);
+		if (i == 0)
+		{
+			assert_int_equal(parked, 1);
+			assert_int_equal(uds_reader_work(fixture->readers[0]), UDS_OK);
+		}
+	}
+	while (uds_zone_parked(zone) > 0)
+		assert_int_equal(advance(fixture, &finished), UDS_OK);
+	for (uint32_t i = 0; i < 3; i++)
+	{
+		metadata = uds_generate_metadata(3, 1 + i);
+		assert_true(requests[i].found);
+		assert_memory_equal(&requests[i].found_metadata, &metadata, sizeof(metadata));
+	}
+}
+
 /* Execute requests, waiting for the readers: false when nothing moves any more. */
 static bool
 run(fixture *fixture, uds_request *requests, uint32_t count)
@@ -513,6 +553,7 @@ main(void)
 		CASE(a_reader_goes_on_with_the_files_of_a_reset),
 		CASE(a_reader_that_died_inside_makes_the_index_failed),
 		CASE(a_failed_read_is_not_found_and_counted),
+		CASE(a_later_request_waits_though_its_pages_are_there),
 		CASE(requests_for_a_name_keep_their_order_whatever_order_reads_end_in),
 	};
 

@@ -25,6 +25,9 @@ typedef struct record_of_operations
 {
 	char text[16384];
 	const char *failing; /* operation that fails once, or NULL */
+	uds_index *index;    /* when it is set, reads of the volume in its replay are counted */
+	uint32_t replay_reads;
+	bool fails_replay; /* the first of them fails */
 } record_of_operations;
 
 typedef struct scene
@@ -41,6 +44,9 @@ note_operation(void *context, const char *operation, const char *name)
 	size_t used = strlen(record->text);
 
 	snprintf(text, sizeof(text), "%s %s;", operation, name);
+	if (record->index != NULL && strcmp(text, "read volume;") == 0 &&
+	    atomic_load(&record->index->phase) == UDS_PHASE_REPLAYING)
+		return record->replay_reads++ == 0 && record->fails_replay ? EIO : 0;
 	snprintf(record->text + used, sizeof(record->text) - used, "%s", text);
 	if (record->failing == NULL || strcmp(record->failing, text) != 0)
 		return 0;
@@ -290,6 +296,101 @@ save_that_was_loaded_instead_of_a_damaged_one_is_kept(void **state)
 	engine_destroy(&scene.engine);
 }
 
+/* ---- replay ------------------------------------------------------------------------------------- */
+
+/* Build the index from the volume alone, with the reads of the replay counted. */
+static void
+rebuild(scene *scene)
+{
+	scene->record.index = scene->engine.index;
+	scene->record.replay_reads = 0;
+	assert_int_equal(engine_rebuild(&scene->engine), UDS_OK);
+	scene->record.index = NULL;
+}
+
+/*
+ * A chapter that cannot be read ends the replay; when it can be read, everything is there.  If its loss
+ * is accepted it is passed over, and a later rebuild has it.
+ */
+static void
+chapter_that_cannot_be_read_is_passed_over_when_accepted(void **state)
+{
+	scene scene;
+	uint32_t found = 0;
+
+	(void) state;
+	scene_init(&scene);
+	post(&scene, 0, 5 * UDS_RECORDS_PER_PAGE);
+	scene.record.index = scene.engine.index;
+	scene.record.fails_replay = true;
+	assert_int_equal(engine_rebuild(&scene.engine), UDS_ERR_IO);
+	assert_int_equal(uds_index_state(scene.engine.index), UDS_STATE_OFFLINE);
+	scene.record.fails_replay = false;
+	assert_int_equal(engine_resume(&scene.engine), UDS_OK);
+	for (uint64_t i = 0; i < 5 * UDS_RECORDS_PER_PAGE; i++)
+		assert_true(is_there(&scene, i));
+	scene.record.fails_replay = true;
+	scene.engine.host.accepts_stale = true;
+	rebuild(&scene);
+	scene.engine.host.accepts_stale = false;
+	for (uint64_t i = 0; i < 5 * UDS_RECORDS_PER_PAGE; i++)
+		found += is_there(&scene, i);
+	assert_int_equal(found, 4 * UDS_RECORDS_PER_PAGE);
+	assert_true(atomic_load(&scene.engine.host.warnings) > 0);
+	assert_int_equal(engine_statistics(&scene.engine).recovery_chapters, 4);
+	scene.record.fails_replay = false;
+	rebuild(&scene);
+	for (uint64_t i = 0; i < 5 * UDS_RECORDS_PER_PAGE; i++)
+		assert_true(is_there(&scene, i));
+	engine_destroy(&scene.engine);
+}
+
+/* In pieces of many pages, and not through the page cache, which is not for so much. */
+static void
+chapters_are_replayed_from_large_reads(void **state)
+{
+	uds_config config = engine_config(100, 8, 1, UDS_STRUCTURE_BUCKETS);
+	uint64_t reads;
+	uds_geometry geometry;
+	scene scene;
+
+	(void) state;
+	assert_int_equal(uds_geometry_init(&geometry, &config.geometry), UDS_OK);
+	assert_true(geometry.pages_per_chapter > 100);
+	memset(&scene, 0, sizeof(scene));
+	engine_init(&scene.engine, &config);
+	engine_must_open(&scene.engine);
+	scene.engine.host.fault = note_operation;
+	scene.engine.host.fault_context = &scene.record;
+	post(&scene, 0, 3 * geometry.records_per_chapter);
+	reads = engine_statistics(&scene.engine).page_reads;
+	rebuild(&scene);
+	assert_int_equal(engine_statistics(&scene.engine).recovery_chapters, 3);
+	assert_in_range(scene.record.replay_reads, 3, 3 * (geometry.pages_per_chapter / 32));
+	assert_int_equal(engine_statistics(&scene.engine).page_reads, reads);
+	engine_destroy(&scene.engine);
+}
+
+/* The save is chosen by its number: a clock that is set back, or stands still, changes nothing. */
+static void
+saves_are_chosen_by_number(void **state)
+{
+	scene scene;
+
+	(void) state;
+	scene_init(&scene);
+	for (uint64_t i = 0; i < 4; i++)
+	{
+		post(&scene, 10 * i, 10);
+		scene.engine.host.clock_shift -= INT64_C(3600000000);
+		assert_int_equal(engine_checkpoint(&scene.engine), UDS_OK);
+		reopen_after_crash(&scene);
+		for (uint64_t j = 0; j < 10 * (i + 1); j++)
+			assert_true(is_there(&scene, j));
+	}
+	engine_destroy(&scene.engine);
+}
+
 /* ---- sparse indexes ----------------------------------------------------------------------------- */
 
 #define SPARSE_CHAPTERS 24
@@ -492,6 +593,9 @@ main(void)
 		cmocka_unit_test(save_of_another_time_is_never_used),
 		cmocka_unit_test(save_of_an_index_that_failed_is_never_used),
 		cmocka_unit_test(save_that_was_loaded_instead_of_a_damaged_one_is_kept),
+		cmocka_unit_test(chapter_that_cannot_be_read_is_passed_over_when_accepted),
+		cmocka_unit_test(chapters_are_replayed_from_large_reads),
+		cmocka_unit_test(saves_are_chosen_by_number),
 		cmocka_unit_test(sparse_index_knows_the_same_after_a_crash),
 		cmocka_unit_test(sparse_index_knows_the_same_after_an_orderly_end),
 		cmocka_unit_test(replay_moves_hooks_of_sparse_chapters),

@@ -10,6 +10,10 @@
 
 #include <cmocka.h>
 
+#include <errno.h>
+#include <string.h>
+
+#include "../../src/engine/block.h"
 #include "../support/engine_host.h"
 #include "../support/generate.h"
 
@@ -190,6 +194,85 @@ tell_of_updates(uds_index_structure structure, uint32_t zone_count, passage pass
 	engine_destroy(&scene.engine);
 }
 
+/* An entry with the full name of K in the open chapter, where no record of it is. */
+static void
+make_exact_entry(scene *scene)
+{
+	uds_volume_index *index = &scene->engine.index->volume_index;
+	uint32_t zone = uds_volume_index_zone(index, &scene->k);
+	uds_index_entry entry;
+
+	assert_false(request(scene, UDS_POST, &scene->a, 1).found);
+	assert_int_equal(uds_volume_index_get(index, &scene->k, &entry), UDS_OK);
+	assert_int_equal(entry.kind, UDS_ENTRY_HINT);
+	assert_int_equal(uds_volume_index_put(index,
+	                                      &entry,
+	                                      atomic_load(&scene->engine.index->zones[zone].newest)),
+	                 UDS_OK);
+	assert_int_equal(entry.kind, UDS_ENTRY_EXACT);
+}
+
+/* What an entry says is checked, whoever's it is: rows 9 and 10 of the original's decision table. */
+static void
+tell_of_exact_entries(uds_index_structure structure, uint32_t zone_count, passage passage)
+{
+	scene scene;
+
+	scene_init(&scene, structure, zone_count);
+	make_exact_entry(&scene);
+	assert_not_found(&scene, UDS_QUERY, &scene.k);
+	assert_not_found(&scene, UDS_DELETE, &scene.k);
+	assert_not_found(&scene, UDS_PEEK, &scene.k);
+	assert_false(request(&scene, UDS_POST, &scene.k, 5).found);
+	assert_found(&scene, UDS_PEEK, &scene.k, 5);
+	assert_found(&scene, UDS_DELETE, &scene.k, 5);
+	assert_found(&scene, UDS_QUERY, &scene.a, 1);
+	engine_destroy(&scene.engine);
+	/* The same with nothing but a post. */
+	scene_init(&scene, structure, zone_count);
+	make_exact_entry(&scene);
+	assert_false(request(&scene, UDS_POST, &scene.k, 5).found);
+	save_for(&scene, passage);
+	pass(&scene, passage);
+	assert_found(&scene, UDS_POST, &scene.k, 5);
+	assert_found(&scene, UDS_PEEK, &scene.a, 1);
+	engine_destroy(&scene.engine);
+}
+
+static int
+fail_reads(void *context, const char *operation, const char *name)
+{
+	const bool *is_failing = context;
+
+	(void) name;
+	return *is_failing && strcmp(operation, "read") == 0 ? EIO : 0;
+}
+
+/* Deleted while its record could not be read: it does not come back when it can. */
+static void
+tell_of_unreadable_records(uds_index_structure structure, uint32_t zone_count, passage passage)
+{
+	bool is_failing = false;
+	scene scene;
+
+	scene_init(&scene, structure, zone_count);
+	begin_story(&scene);
+	for (uint32_t i = 0; i < 4; i++)
+		close_chapter(&scene);
+	scene.engine.host.fault = fail_reads;
+	scene.engine.host.fault_context = &is_failing;
+	is_failing = true;
+	assert_not_found(&scene, UDS_PEEK, &scene.b);
+	assert_not_found(&scene, UDS_DELETE, &scene.b);
+	is_failing = false;
+	assert_not_found(&scene, UDS_PEEK, &scene.b);
+	pass(&scene, passage);
+	assert_not_found(&scene, UDS_PEEK, &scene.b);
+	/* Nobody has touched the other one. */
+	assert_found(&scene, UDS_PEEK, &scene.a, 1);
+	engine_destroy(&scene.engine);
+}
+
 static void
 tell_all(void (*tell)(uds_index_structure, uint32_t, passage))
 {
@@ -225,6 +308,20 @@ newest_of_several_versions_is_found(void **state)
 	tell_all(tell_of_updates);
 }
 
+static void
+an_entry_without_its_record_is_a_new_name(void **state)
+{
+	(void) state;
+	tell_all(tell_of_exact_entries);
+}
+
+static void
+what_was_deleted_unread_does_not_come_back(void **state)
+{
+	(void) state;
+	tell_all(tell_of_unreadable_records);
+}
+
 int
 main(void)
 {
@@ -232,6 +329,8 @@ main(void)
 		cmocka_unit_test(deleted_name_does_not_come_back_through_a_hint),
 		cmocka_unit_test(replaced_version_does_not_come_back_after_a_delete),
 		cmocka_unit_test(newest_of_several_versions_is_found),
+		cmocka_unit_test(an_entry_without_its_record_is_a_new_name),
+		cmocka_unit_test(what_was_deleted_unread_does_not_come_back),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

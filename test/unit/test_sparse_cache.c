@@ -1085,8 +1085,9 @@ loads_that_fail_are_counted_and_remembered(void **state)
 	expect_failure(fixture, 5);
 	fixture->reads_fail = false;
 	uds_volume_close(&fixture->volume);
+	files_rename(fixture->host.directory, UDS_VOLUME_FILE, "aside");
 	expect_failure(fixture, 6);
-	fixture->volume = make_volume(fixture, &fixture->port);
+	files_rename(fixture->host.directory, "aside", UDS_VOLUME_FILE);
 	assert_int_equal(atomic_load(&fixture->bad_pages), 5);
 	/* The file ends in the middle of the pages. */
 	files_resize(fixture->host.directory,

@@ -204,6 +204,42 @@ readers_perform_the_loads_of_requests_that_wait(void **state)
 	assert_int_equal(uds_sparse_cache_check(cache_of(fixture)), UDS_OK);
 }
 
+/* Loads keep nobody waiting who does without them, in whatever chapter the name is found. */
+static void
+who_needs_no_load_is_answered_at_once(void **state)
+{
+	fixture *fixture = *state;
+	uds_zone_worker *zone = fixture->engine.zones[0];
+
+	attach(fixture, 0);
+	start_peeks(fixture, 2, 3);
+	advance(fixture);
+	assert_true(uds_zone_parked(zone) >= 3);
+	/* Pages of dense chapters need no reader. */
+	fixture->engine.host.memory = POSIX_MEMORY_FULL;
+	for (uint64_t chapter = 13; chapter < FILLED; chapter++)
+	{
+		static const uds_operation operations[] = { UDS_PEEK, UDS_POST, UDS_UPDATE, UDS_DELETE };
+
+		for (uint32_t i = 0; i < 4; i++)
+		{
+			uds_request request = { .name = uds_generate_counter_name(sparse_other(chapter, i)),
+				                    .operation = (uint8_t) operations[i] };
+			uint32_t parked;
+
+			assert_int_equal(uds_zone_execute(zone, &request, 1, &parked), UDS_OK);
+			assert_int_equal(parked, 0);
+			assert_int_equal(request.status, UDS_OK);
+			assert_true(request.found);
+			assert_true(request.region != UDS_REGION_SPARSE);
+		}
+	}
+	assert_int_equal(loads_of(fixture), 0);
+	assert_true(uds_zone_parked(zone) >= 3);
+	serve(fixture, 0);
+	assert_answered(fixture, 3, true);
+}
+
 static void
 zones_load_themselves_without_readers(void **state)
 {
@@ -516,6 +552,7 @@ main(void)
 {
 	const struct CMUnitTest tests[] = {
 		CASE(readers_perform_the_loads_of_requests_that_wait),
+		CASE(who_needs_no_load_is_answered_at_once),
 		CASE(zones_load_themselves_without_readers),
 		CASE(zones_load_when_the_last_reader_has_gone),
 		CASE(a_load_wakes_an_idle_reader_and_its_end_the_zone),

@@ -499,24 +499,38 @@ a_peek_moves_nothing_and_a_query_does(void **state)
 /* ---- other names' entries -------------------------------------------------------------------------- */
 
 /*
- * A name of chapter 10 at the address of another name of chapter 15: the volume index leads to that
- * one.  With has_same_page the index of chapter 15 leads to its record page, too.
+ * Chapter of the other name: chapter 10 is sparse before it is open, or the entry of the name would
+ * still be there; and it is on the volume, and dense, when the last chapter is full.
+ */
+#define FALSE_HINT_CHAPTER 19
+#define FALSE_HINT_FILLED  24
+
+/*
+ * A name of chapter 10 at the address of another name of chapter 19: the volume index leads to that
+ * one.  With has_same_page the index of chapter 19 leads to its record page, too.
  */
 static void
 check_false_hint(engine *engine, bool has_same_page, bool is_cached, uds_operation operation)
 {
-	uint64_t other = sparse_other(15, 7);
+	uint64_t other = sparse_other(FALSE_HINT_CHAPTER, 7);
 	uds_name other_name = uds_generate_counter_name(other);
 	uds_name name =
 		uds_generate_name(uds_name_volume_field(&other_name),
 	                      has_same_page ? uds_name_chapter_field(&other_name) : 0x123456789abc,
 	                      uds_name_sampling_field(&other_name) ^ 0x4000);
 	uds_request request;
+	uds_index_entry entry;
 
 	assert_int_equal(sparse_post(engine, 0, 10 * SPARSE_RECORDS), 0);
 	request = execute(engine, UDS_POST, &name, 0, 77);
 	assert_not_found(&request);
-	assert_int_equal(sparse_post(engine, 10 * SPARSE_RECORDS, (FILLED - 10) * SPARSE_RECORDS), 0);
+	assert_int_equal(sparse_post(engine,
+	                             10 * SPARSE_RECORDS,
+	                             (FALSE_HINT_FILLED - 10) * SPARSE_RECORDS),
+	                 0);
+	assert_int_equal(uds_volume_index_get(&engine->index->volume_index, &name, &entry), UDS_OK);
+	assert_int_equal(entry.kind, UDS_ENTRY_HINT);
+	assert_int_equal(entry.chapter, FALSE_HINT_CHAPTER);
 	load_chapter(engine, 10);
 	if (is_cached)
 	{

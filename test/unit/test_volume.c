@@ -385,6 +385,7 @@ short_files_and_read_errors_are_counted(void **state)
 	assert_int_equal(uds_volume_read_page(&fixture->volume, 4, 0, page), UDS_ERR_IO);
 	fixture->operation = NULL;
 	uds_volume_close(&fixture->volume);
+	files_remove(directory_of(fixture), UDS_VOLUME_FILE);
 	assert_int_equal(uds_volume_read_page(&fixture->volume, 3, 0, page), UDS_ERR_IO);
 	assert_int_equal(bad_pages(fixture), 4);
 	/* Once for each of three chapters. */
@@ -452,6 +453,7 @@ index_pages_that_cannot_be_read_are_told(void **state)
 	assert_int_equal(uds_volume_read_index_pages(volume, 3, fixture->image), UDS_ERR_IO);
 	fixture->operation = NULL;
 	uds_volume_close(volume);
+	files_remove(directory_of(fixture), UDS_VOLUME_FILE);
 	assert_int_equal(uds_volume_read_index_pages(volume, 2, fixture->image), UDS_ERR_IO);
 	assert_int_equal(bad_pages(fixture), 4);
 	assert_int_equal(atomic_load(&fixture->engine.host.warnings), 4);
@@ -638,6 +640,26 @@ failing_writes_and_syncs_are_told(void **state)
 
 #define CASE(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
 
+/* A worker that could not open the volume is not without it for ever. */
+static void
+a_volume_is_opened_when_it_can_be(void **state)
+{
+	fixture *fixture = *state;
+	_Alignas(UDS_CACHE_LINE) uint8_t page[UDS_PAGE_BYTES];
+
+	uds_volume_close(&fixture->volume);
+	files_rename(directory_of(fixture), UDS_VOLUME_FILE, "aside");
+	assert_int_equal(uds_volume_open(&fixture->volume, UDS_FILE_READ, &fixture->error),
+	                 UDS_NOT_FOUND);
+	assert_int_equal(uds_volume_read_page(&fixture->volume, 1, 0, page), UDS_ERR_IO);
+	assert_int_equal(uds_volume_read_cached_page(&fixture->volume, 1, 0, page), UDS_PENDING);
+	assert_int_equal(uds_volume_read_index_pages(&fixture->volume, 1, fixture->image), UDS_ERR_IO);
+	files_rename(directory_of(fixture), "aside", UDS_VOLUME_FILE);
+	assert_int_equal(uds_volume_read_index_pages(&fixture->volume, 1, fixture->image), UDS_OK);
+	uds_volume_close(&fixture->volume);
+	assert_int_equal(uds_volume_read_page(&fixture->volume, 1, 0, page), UDS_OK);
+}
+
 int
 main(void)
 {
@@ -660,6 +682,7 @@ main(void)
 		CASE(a_seal_fits_its_own_pages_only),
 		CASE(what_lies_behind_the_end_reads_as_zeros),
 		CASE(failing_writes_and_syncs_are_told),
+		CASE(a_volume_is_opened_when_it_can_be),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

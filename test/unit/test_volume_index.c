@@ -304,6 +304,13 @@ conversion_changes_no_place(void **state)
 			assert_int_equal(before.index.parameters[sub].records_per_chapter,
 			                 after.index.parameters[sub].records_per_chapter);
 		}
+		let_go(&after);
+		/* As many chapters, but never converted. */
+		reduced.is_reduced = false;
+		assert_int_equal(uds_geometry_init(&geometry, &reduced), UDS_OK);
+		hold_geometry(&after, &geometry, kinds[k].structure, 3);
+		assert_int_equal(before.index.parameters[before.index.sub_count - 1].chapters,
+		                 after.index.parameters[before.index.sub_count - 1].chapters + 1);
 		let_go(&before);
 		let_go(&after);
 	}
@@ -773,6 +780,12 @@ chapters_given_up_early_survive_a_save(void **state)
 		assert_int_equal(load_parts(&loaded.index, 1, &stream), UDS_OK);
 		/* As the index begins after a load, and goes on. */
 		set_windows(&loaded.index, newest < 64 ? 0 : newest - 63, newest);
+		for (uint64_t i = 0; i < number; i += 7)
+		{
+			uds_name name = uds_generate_counter_name(i);
+
+			assert_int_equal(kind_of(&loaded.index, &name), kind_of(&saved.index, &name));
+		}
 		set_windows(&loaded.index, newest < 63 ? 0 : newest - 62, newest + 1);
 		for (uint32_t zone = 0; zone < 2; zone++)
 			assert_int_equal(uds_volume_index_check(&loaded.index, zone), UDS_OK);

@@ -986,6 +986,66 @@ one_zone_may_get_everything(void **state)
 	engine_destroy(&engine);
 }
 
+/* A name of zone 0 of four. */
+static uds_name
+name_of_first_quarter(uint32_t number)
+{
+	uds_name name = uds_generate_counter_name(number);
+
+	uds_generate_set_volume_field(&name, uds_name_volume_field(&name) / 5);
+	return name;
+}
+
+/*
+ * One zone has filled the open chapter with names that belong to one of four: what does not fit into
+ * the share of that zone is written with the rest, as a chapter.
+ */
+static void
+a_surplus_of_the_open_chapter_is_written(void **state)
+{
+	static const uds_index_structure structures[] = { UDS_STRUCTURE_BUCKETS, UDS_STRUCTURE_LISTS };
+
+	(void) state;
+	for (uint32_t i = 0; i < 2; i++)
+	{
+		uds_config config = engine_config(8, 16, 1, structures[i]);
+		uint32_t count = 900;
+		uds_zone_statistics statistics;
+		uds_metadata metadata;
+		engine engine;
+
+		engine_init(&engine, &config);
+		engine_must_open(&engine);
+		assert_true(count < 8 * UDS_RECORDS_PER_PAGE);
+		for (uint32_t j = 0; j < count; j++)
+		{
+			uds_name name = name_of_first_quarter(j);
+
+			metadata = uds_generate_metadata(j, 0);
+			assert_false(engine_request(&engine, UDS_POST, &name, &metadata).found);
+		}
+		assert_int_equal(engine_statistics(&engine).newest_chapter, 0);
+		assert_int_equal(engine_close(&engine), UDS_OK);
+		engine.config.zone_count = 4;
+		engine_must_open(&engine);
+		uds_index_zone_statistics(engine.index, 0, &statistics);
+		assert_true(statistics.open_capacity < count);
+		assert_int_equal(engine_statistics(&engine).newest_chapter, 1);
+		for (uint32_t j = 0; j < count; j++)
+		{
+			uds_name name = name_of_first_quarter(j);
+			uds_request peek = engine_request(&engine, UDS_PEEK, &name, NULL);
+
+			metadata = uds_generate_metadata(j, 0);
+			assert_int_equal(uds_index_zone_of(engine.index, &name), 0);
+			assert_true(peek.found);
+			assert_memory_equal(&peek.found_metadata, &metadata, sizeof(metadata));
+		}
+		assert_int_equal(atomic_load(&engine.host.warnings), 0);
+		engine_destroy(&engine);
+	}
+}
+
 int
 main(void)
 {
@@ -997,6 +1057,7 @@ main(void)
 		cmocka_unit_test(idle_zones_close_when_another_asks),
 		cmocka_unit_test(reopening_with_other_zones_loses_nothing),
 		cmocka_unit_test(one_zone_may_get_everything),
+		cmocka_unit_test(a_surplus_of_the_open_chapter_is_written),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
