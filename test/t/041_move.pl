@@ -259,7 +259,7 @@ $node->stop;
 SKIP:
 {
 	my $reason = uds_why_no_faults();
-	skip $reason, 11 if defined $reason;
+	skip $reason, 14 if defined $reason;
 
 	my $full = uds_cluster('full', 'uds.page_cache = 64kB');
 	uds_set_faults($full);
@@ -267,8 +267,17 @@ SKIP:
 	uds_prepare($full);
 	uds_post_range($full, 'kept', 1, 5 * $chapter);
 
-	# One that takes long is seen, holds requests, and ends with the server.
+	# One that takes long is undone when its caller gives up.
 	uds_set_faults($full, [ 'slow', 'pgdata/uds/volume', 1_000_000 ]);
+	my (undef, undef, $cancelled) = $full->psql('postgres',
+		"SET statement_timeout = '300ms'; SELECT uds_move('$base/given_up')");
+	like($cancelled, qr/canceling statement due to statement timeout/, 'a move can be cancelled');
+	ok($full->poll_query_until('postgres', q{
+		SELECT query <> 'moving the files' FROM pg_stat_activity
+		WHERE backend_type = 'uds chapter writer'}), 'and ends');
+	ok(!-e "$base/given_up", 'without a trace');
+
+	# Else it is seen, holds requests, and ends with the server.
 	my $mover = uds_session($full);
 	$mover->query_until(qr/moving/, "\\echo moving\nSELECT uds_move('$base/slow');\n");
 	ok($full->poll_query_until('postgres', q{
