@@ -117,7 +117,7 @@ struct uds_index
 	_Atomic uint64_t epoch;         /* atomic: grows when the block is laid out; 0 = never */
 	_Atomic uint32_t has_name_key;  /* atomic: release after name_key */
 	uint8_t name_key[UDS_NAME_KEY_BYTES]; /* const once published by has_name_key */
-	_Atomic uint64_t moves; /* atomic: grows when the files are in another directory; release after
+	_Atomic uint64_t moves; /* atomic: grows when the files are to be opened anew; release after
 	                         * the host knows, acquire before a file is opened */
 	_Atomic uint64_t nonce; /* atomic: relaxed; changes with reset, while zones stand still */
 	_Atomic uint64_t generation; /* atomic: relaxed */

@@ -105,6 +105,53 @@ uds_writer_suspend(uds_writer *writer, bool save, uds_error *error)
 
 /* ---- resume ------------------------------------------------------------------------------------- */
 
+/* Is the newest chapter of the index on the volume that is open? */
+static bool
+has_newest_chapter(uds_writer *writer)
+{
+	const uds_index *index = writer->index;
+	uint64_t written = atomic_load_explicit(&index->chapters_written, memory_order_relaxed);
+	uds_error ignored = { 0 };
+	const uds_chapter_slot *slot;
+	uint32_t physical;
+	uds_seal seal;
+
+	if (written == 0)
+		return true;
+	physical = uds_geometry_physical_chapter(&writer->geometry, written - 1);
+	slot = &index->slots[physical];
+	/* It was lost before. */
+	if (atomic_load_explicit(&slot->chapter, memory_order_relaxed) != written - 1)
+		return true;
+	return uds_volume_read_seal(&writer->store.volume, physical, &seal, &ignored) == UDS_OK &&
+	       seal.chapter == written - 1 &&
+	       seal.generation == atomic_load_explicit(&slot->generation, memory_order_relaxed);
+}
+
+/*
+ * Open the files of a saved index by their names once more: while it was suspended, others may have
+ * been put in their place.  False: they are not those that were left, or cannot be read.
+ */
+static bool
+are_files_unchanged(uds_writer *writer)
+{
+	uds_store *store = &writer->store;
+	uds_error ignored = { 0 };
+	uds_control control;
+
+	uds_store_close(store);
+	if (uds_store_lock(store, &ignored) != UDS_OK ||
+	    uds_control_read(writer->port, &control, &ignored) != UDS_OK ||
+	    memcmp(&control, &store->control, sizeof(control)) != 0 ||
+	    uds_volume_open(&store->volume, UDS_FILE_WRITE, &ignored) != UDS_OK ||
+	    uds_volume_check_header(&store->volume, control.name_key, &ignored) != UDS_OK ||
+	    !has_newest_chapter(writer))
+		return false;
+	/* Whoever reads them opens them again, too. */
+	atomic_fetch_add_explicit(&writer->index->moves, 1, memory_order_release);
+	return true;
+}
+
 static uds_status
 resume_suspended(uds_writer *writer, uds_error *error)
 {
@@ -114,6 +161,14 @@ resume_suspended(uds_writer *writer, uds_error *error)
 		return uds_writer_open_again(writer, error);
 	if (suspension_of(writer) == UDS_SUSPENSION_SAVED)
 	{
+		if (!are_files_unchanged(writer))
+		{
+			uds_port_log(writer->port,
+			             UDS_LOG_WARNING,
+			             "files of the suspended index have changed and are opened anew");
+			uds_volume_close(&writer->store.volume);
+			return uds_writer_open_again(writer, error);
+		}
 		status = uds_store_write_control(&writer->store, UDS_CONTROL_RUNNING, error);
 		if (status != UDS_OK)
 			return status;

@@ -155,6 +155,24 @@ check_identity(const uds_store *store, const uds_control *control, uds_error *er
 	return UDS_ERR_MISMATCH;
 }
 
+/*
+ * Do names have the same key as in the files that were opened before?  Whoever makes names got that
+ * one, for as long as the block lives.
+ */
+static uds_status
+check_name_key(const uds_store *store, uds_error *error)
+{
+	const uds_index *index = store->index;
+
+	if (atomic_load_explicit(&index->has_name_key, memory_order_relaxed) == 0 ||
+	    memcmp(index->name_key, store->control.name_key, sizeof(index->name_key)) == 0)
+		return UDS_OK;
+	(void) uds_error_set(error, UDS_ERR_MISMATCH, 0, "files are those of another index");
+	uds_error_detail(error, "Its names have another key than those of the index that was open.");
+	uds_error_hint(error, "Restart the server to open them, or put the former files back.");
+	return UDS_ERR_MISMATCH;
+}
+
 /* May this server have the files, are they here, and do they make sense? */
 static uds_status
 check_owner(uds_store *store, uds_error *error)
@@ -171,7 +189,7 @@ check_owner(uds_store *store, uds_error *error)
 	    control->trusted_generation > control->generation ||
 	    control->undone_generation > control->generation)
 		return uds_error_set(error, UDS_ERR_CORRUPT, 0, "control file makes no sense");
-	return UDS_OK;
+	return check_name_key(store, error);
 }
 
 /*
@@ -306,10 +324,10 @@ make_identity(uds_store *store, uds_error *error)
 	if (!uds_port_random(store->port, &nonce, sizeof(nonce)) ||
 	    !uds_port_random(store->port, key, sizeof(key)))
 		return uds_error_set(error, UDS_ERR_IO, 0, "could not get random bytes");
-	if (store->has_control)
-		memcpy(key, control->name_key, sizeof(key));
-	else if (atomic_load_explicit(&store->index->has_name_key, memory_order_relaxed) != 0)
+	if (atomic_load_explicit(&store->index->has_name_key, memory_order_relaxed) != 0)
 		memcpy(key, store->index->name_key, sizeof(key));
+	else if (store->has_control)
+		memcpy(key, control->name_key, sizeof(key));
 	memset(control, 0, sizeof(*control));
 	control->nonce = nonce;
 	memcpy(control->name_key, key, sizeof(key));

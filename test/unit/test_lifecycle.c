@@ -13,6 +13,7 @@
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 
 #include "../../src/engine/block.h"
 #include "../support/engine_host.h"
@@ -330,6 +331,76 @@ files_that_were_replaced_are_refused(void **state)
 	free(own);
 }
 
+/* Put other files in the place of those of the index, as an administrator does. */
+static void
+replace_files(engine *engine, const char *from)
+{
+	posix_remove_directory(engine->host.directory);
+	assert_int_equal(mkdir(engine->host.directory, 0700), 0);
+	files_copy_all(from, engine->host.directory);
+}
+
+/* Resuming opens what lies under the names of the files then, not what did when it was suspended. */
+static void
+files_that_were_replaced_while_suspended_are_opened(void **state)
+{
+	fixture *fixture = *state;
+	engine *engine = &fixture->engine;
+	char *older = files_make_directory();
+	char *newer = files_make_directory();
+	uint64_t epoch;
+	struct engine other;
+
+	assert_int_equal(engine_suspend(engine, true), UDS_OK);
+	files_copy_all(engine->host.directory, older);
+	assert_int_equal(engine_resume(engine), UDS_OK);
+	post(engine, NAMES, 2 * RECORDS);
+
+	/* The same files, but others for the system: the index in memory goes on with them. */
+	assert_int_equal(engine_suspend(engine, true), UDS_OK);
+	files_copy_all(engine->host.directory, newer);
+	replace_files(engine, newer);
+	epoch = atomic_load(&engine->index->epoch);
+	assert_int_equal(engine_resume(engine), UDS_OK);
+	assert_int_equal(atomic_load(&engine->index->epoch), epoch);
+	post(engine, NAMES + 2 * RECORDS, 3 * RECORDS);
+	assert_int_equal(count_known(engine, NAMES + 5 * RECORDS), NAMES + 5 * RECORDS);
+	assert_int_equal(engine_close(engine), UDS_OK);
+	engine_must_open(engine);
+	assert_int_equal(count_known(engine, NAMES + 5 * RECORDS), NAMES + 5 * RECORDS);
+
+	/* Older ones, and then no volume. */
+	assert_int_equal(engine_suspend(engine, true), UDS_OK);
+	replace_files(engine, older);
+	assert_int_equal(engine_resume(engine), UDS_OK);
+	assert_int_equal(count_known(engine, NAMES + 5 * RECORDS), NAMES);
+	assert_int_equal(engine_suspend(engine, true), UDS_OK);
+	files_remove(engine->host.directory, UDS_VOLUME_FILE);
+	assert_int_equal(engine_resume(engine), UDS_ERR_CORRUPT);
+	assert_int_equal(state_of(fixture), UDS_STATE_OFFLINE);
+
+	/* Another index's: its names have another key. */
+	engine_init(&other, &engine->config);
+	engine_must_open(&other);
+	assert_int_equal(engine_close(&other), UDS_OK);
+	replace_files(engine, newer);
+	assert_int_equal(engine_resume(engine), UDS_OK);
+	assert_int_equal(engine_suspend(engine, true), UDS_OK);
+	replace_files(engine, other.host.directory);
+	assert_int_equal(engine_resume(engine), UDS_ERR_MISMATCH);
+	assert_string_equal(engine->error.message, "files are those of another index");
+	replace_files(engine, newer);
+	assert_int_equal(engine_resume(engine), UDS_OK);
+	assert_int_equal(count_known(engine, NAMES + 2 * RECORDS), NAMES + 2 * RECORDS);
+
+	posix_remove_directory(other.host.directory);
+	posix_host_destroy(&other.host);
+	posix_remove_directory(older);
+	posix_remove_directory(newer);
+	free(older);
+	free(newer);
+}
+
 static void
 a_suspension_that_cannot_be_saved_fails(void **state)
 {
@@ -520,6 +591,7 @@ main(void)
 		CASE(a_new_writer_finds_the_index_suspended),
 		CASE(a_suspension_goes_on_until_control_is_written),
 		CASE(files_that_were_replaced_are_refused),
+		CASE(files_that_were_replaced_while_suspended_are_opened),
 		CASE(a_suspension_that_cannot_be_saved_fails),
 		CASE(an_interrupted_recovery_starts_over_when_resumed),
 		CASE(a_failed_index_can_be_suspended),
