@@ -442,9 +442,13 @@ what_cannot_be_converted_is_told(void **state)
 static void
 an_index_that_is_open_is_left_alone(void **state)
 {
+	static const uds_state others[] = { UDS_STATE_READ_ONLY,
+		                                UDS_STATE_FAILED,
+		                                UDS_STATE_RECOVERING };
 	fixture *fixture = *state;
 	engine *engine = &fixture->engine;
 	answer *answers = calloc(NAMES_MAX, sizeof(*answers));
+	void *scratch = malloc(UDS_CONVERT_BYTES);
 	uds_control before;
 	uds_control after;
 	uds_error error;
@@ -459,9 +463,15 @@ an_index_that_is_open_is_left_alone(void **state)
 	assert_int_equal(engine_convert(engine), UDS_OK);
 	assert_int_equal(uds_index_state(engine->index), UDS_STATE_SUSPENDED);
 	assert_int_equal(engine_resume(engine), UDS_OK);
-	uds_block_set_state(engine->index, UDS_STATE_READ_ONLY, "as if a write had failed");
-	assert_int_equal(engine_convert(engine), UDS_OK);
-	assert_int_equal(uds_index_state(engine->index), UDS_STATE_READ_ONLY);
+	for (uint32_t i = 0; i < sizeof(others) / sizeof(others[0]); i++)
+	{
+		uds_block_set_state(engine->index, others[i], "as if");
+		assert_int_equal(uds_writer_convert(engine->writer, scratch, UDS_CONVERT_BYTES, &error),
+		                 UDS_OK);
+		assert_int_equal(uds_index_state(engine->index), others[i]);
+	}
+	uds_block_set_state(engine->index, UDS_STATE_ONLINE, NULL);
+	free(scratch);
 	assert_int_equal(uds_control_read(&engine->writer_port, &after, &error), UDS_OK);
 	assert_memory_equal(&before, &after, sizeof(before));
 	assert_int_equal(count_lost(engine, answers), 0);

@@ -586,6 +586,15 @@ only_a_suspended_index_in_memory_is_reduced(void **state)
 	assert_int_equal(engine_reduce(engine), UDS_ERR_STATE);
 	assert_string_equal(engine->error.message, "index is not suspended");
 	assert_string_equal(engine->error.detail, "It is online.");
+	for (uint32_t i = 0; i < 2; i++)
+	{
+		uds_state other = i == 0 ? UDS_STATE_READ_ONLY : UDS_STATE_FAILED;
+
+		uds_block_set_state(engine->index, other, "as if");
+		assert_int_equal(uds_writer_reduce(engine->writer, &engine->error), UDS_ERR_STATE);
+		assert_int_equal(uds_index_state(engine->index), other);
+	}
+	uds_block_set_state(engine->index, UDS_STATE_ONLINE, NULL);
 	check(scene);
 	/* suspended in the middle of a recovery */
 	engine_crash(engine);
