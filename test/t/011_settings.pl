@@ -200,7 +200,7 @@ like(
 	qr/^offline: files belong to another server .*of the files is \d+, of this server \d+\.\)/,
 	'files of another server');
 (undef, undef, $stderr) = $other->psql('postgres', "SELECT uds_post(sha256('x'))");
-like($stderr, qr/HINT:  Set "uds\.directory" to the files of this server, or .*uds_reset\(\)\./,
+like($stderr, qr/HINT:  Set "uds\.directory" to the files of this server\. .*uds_reset\(\)\./,
 	'files of another server: with a hint');
 $other->stop;
 is(checksum_of($directory), $before, 'files of another server: nothing was written');
@@ -261,7 +261,7 @@ for my $value ('0', '50us')
 }
 
 # Nobody polls: a single request wakes the worker, and its answer the session.  A session that waited
-# for a timer would take a second for each.
+# for a timer would take a second for each, five minutes in all.
 $node->safe_psql('postgres', "ALTER SYSTEM SET uds.spin_time = '0'");
 $node->reload;
 $node->poll_query_until('postgres', "SELECT setting::float8 = 0 FROM pg_settings WHERE name = 'uds.spin_time'")
@@ -270,9 +270,8 @@ ok(sleeps_without_a_timer($_), "$_ sleeps without a timer")
   for 'uds zone 0', 'uds reader 0', 'uds chapter writer';
 is( $node->safe_psql('postgres', q{
 		SET statement_timeout = '60s';
-		SELECT count(*) FILTER (WHERE uds_post(digest_of('kept', n))) FROM generate_series(1, 300) n;
-		SELECT waits >= 100 FROM uds_sessions WHERE pid = pg_backend_pid()}),
-	"300\nt", 'single requests between processes that sleep');
+		SELECT count(*) FILTER (WHERE uds_post(digest_of('kept', n))) FROM generate_series(1, 300) n}),
+	300, 'single requests between processes that sleep');
 $node->safe_psql('postgres', 'ALTER SYSTEM RESET uds.spin_time');
 (undef, undef, $stderr) = $node->psql('postgres', "SET uds.spin_time = '1us'");
 like($stderr, qr/cannot be changed now/, 'spin_time is no setting of a session');
