@@ -128,6 +128,17 @@ has_newest_chapter(uds_writer *writer)
 	       seal.generation == atomic_load_explicit(&slot->generation, memory_order_relaxed);
 }
 
+/* Is a control file the one that was left?  After a move it may still name where it came from. */
+static bool
+is_same_control(const uds_store *store, const uds_control *control)
+{
+	uds_control plain = *control;
+
+	uds_control_set_elsewhere(&plain, NULL);
+	plain.crc = store->control.crc;
+	return memcmp(&plain, &store->control, sizeof(plain)) == 0;
+}
+
 /*
  * Open the files of a saved index by their names once more: while it was suspended, others may have
  * been put in their place.  False: they are not those that were left, or cannot be read.
@@ -142,7 +153,7 @@ are_files_unchanged(uds_writer *writer)
 	uds_store_close(store);
 	if (uds_store_lock(store, &ignored) != UDS_OK ||
 	    uds_control_read(writer->port, &control, &ignored) != UDS_OK ||
-	    memcmp(&control, &store->control, sizeof(control)) != 0 ||
+	    !is_same_control(store, &control) ||
 	    uds_volume_open(&store->volume, UDS_FILE_WRITE, &ignored) != UDS_OK ||
 	    uds_volume_check_header(&store->volume, control.name_key, &ignored) != UDS_OK ||
 	    !has_newest_chapter(writer))
