@@ -294,8 +294,11 @@ udspg_writer_worker_save_at_stop(void)
 static void
 udspg_writer_worker_stop(void)
 {
+	uds_state state = uds_index_state(udspg_index());
+
+	/* A suspended index may not have been saved; the engine knows. */
 	if (udspg_worker_server_is_stopping() && writer.writer != NULL &&
-	    uds_state_executes(uds_index_state(udspg_index())))
+	    (uds_state_executes(state) || state == UDS_STATE_SUSPENDED))
 		udspg_writer_worker_save_at_stop();
 	proc_exit(1);
 }

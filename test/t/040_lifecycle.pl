@@ -130,10 +130,14 @@ is(command('count(*) FROM uds_verify()'), 0, 'the copy is sound');
 
 for my $save ('true', 'false')
 {
+	# in no save yet
+	uds_post_range($node, "stop $save", 1, 300);
 	command("uds_suspend($save)");
 	$node->restart;
 	uds_wait_for_state($node, 'online');
 	is_kept("a suspended index is saved at the stop, save $save");
+	is(join(', ', uds_count_answers($node, "stop $save", 1, 300)),
+		'300, 0', "with what was stored last, save $save");
 }
 command('uds_suspend()');
 uds_kill_and_start($node);
